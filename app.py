@@ -1,0 +1,62 @@
+"""Development entry: `python app.py` runs the Flask development server, a runner and the embedded engine in one process.
+
+Everything else about it is the same as in production: same store, same runner, same engine over HTTP.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+
+from oxillama import log_config, settings
+from oxillama.engine import embedded
+from oxillama.engine.chat_completions import connect
+from oxillama.errors import OxillamaError
+from oxillama.factory import create_app
+from oxillama.runner.loop import Runner
+from oxillama.store import Store
+
+
+def start_runner(chosen: settings.Settings) -> None:
+    """Execute runs in a thread of this process."""
+
+    async def serve() -> None:
+        store = Store.open(chosen.data_dir, durable=chosen.durability == "full")
+        await Runner(store, connect(chosen), chosen.run_concurrency).serve()
+
+    threading.Thread(target=lambda: asyncio.run(serve()), name="runner", daemon=True).start()
+
+
+def start_engine(chosen: settings.Settings) -> object:
+    """The embedded engine in this process, until the returned object is dropped; None when another engine is configured."""
+    model = chosen.model_path or embedded.bundled_model()
+    if not chosen.embedded or model is None or chosen.embedded_port is None:
+        return None
+    return embedded.start(model, chosen.embedded_port, slots=chosen.run_concurrency, slot_tokens=chosen.context_tokens)
+
+
+def main() -> None:
+    """Serve until interrupted. With FLASK_DEBUG=1 the reloader's child does the work; its parent only watches files."""
+    log_config.configure()
+    debug = os.environ.get("FLASK_DEBUG") == "1"
+    if "OXILLAMA_EMBEDDED_PORT" not in os.environ:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            os.environ["OXILLAMA_EMBEDDED_PORT"] = str(probe.getsockname()[1])
+    try:
+        chosen = settings.read(os.environ)
+        app = create_app(chosen)
+    except OxillamaError as error:
+        sys.exit(f"oxillama cannot start: {error}")
+    engine = None
+    if not debug or os.environ.get("WERKZEUG_RUN_MAIN") == "true":
+        engine = start_engine(chosen)
+        start_runner(chosen)
+    host, _, port = chosen.bind.rpartition(":")
+    app.run(host.strip("[]"), int(port), debug=debug, threaded=True)
+    del engine
+
+
+if __name__ == "__main__":
+    main()

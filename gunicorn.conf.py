@@ -1,0 +1,34 @@
+"""gunicorn's settings for the web workers. Threads, because streams are long; a time-out on every socket, because clients vanish."""
+
+import os
+
+from oxillama import parent_death, settings
+
+_settings = settings.read(os.environ)
+
+bind = _settings.bind
+workers = _settings.workers
+worker_class = "oxillama.web.worker.Worker"
+# Open streams hold a thread each; requests always have threads of their own.
+threads = _settings.threads + _settings.max_streams
+# What is left above the threads may be idle kept-alive connections.
+worker_connections = threads + 1000
+# Longer than clients keep idle connections, so that it is they who close.
+keepalive = 75
+graceful_timeout = 5
+# The largest that gunicorn allows. Anything longer is answered in the API's envelope by our worker.
+limit_request_line = 8190
+# It would be a socket at a fixed path in the home directory, shared by all servers of one user.
+control_socket_disable = True
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+loglevel = "warning"
+
+
+def on_starting(_arbiter):
+    """In the master: go when the process manager goes."""
+    parent_death.die_with_supervisor()
+
+
+def post_fork(_arbiter, worker):
+    """In a worker: go when the master goes, however it went."""
+    parent_death.die_with_parent(worker.ppid)

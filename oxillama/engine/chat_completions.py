@@ -1,0 +1,243 @@
+"""An engine that speaks Chat Completions over HTTP: vLLM, llama-server, Ollama, a hosted API, or the embedded one."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+
+from oxillama.engine import dialect, faults
+from oxillama.engine.chunks import ChunkReader
+from oxillama.engine.interface import ChatRequest, Delta, Finished
+from oxillama.engine.models import ModelChoice
+from oxillama.engine.tokens import TokenKnowledge
+from oxillama.errors import EngineRefused
+from oxillama.settings import Settings
+
+_CONNECT_SECONDS = 5
+#: For what is not a completion: the list of models, a token count.
+_QUESTION_SECONDS = 10
+#: After the answer's end only the token count is still to come.
+_USAGE_SECONDS = 5
+_LOADING_SECONDS = 60
+_LOADING_POLL_SECONDS = 0.25
+#: Servers commonly drop an idle connection after 5 s; to be first is to never send a request into a closing one.
+_LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=2)
+
+# At a finer level these log the engine's address with every request, which may hold a password.
+for _name in ("openai", "httpx2", "httpcore2"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+_T = TypeVar("_T")
+
+
+def connect(settings: Settings) -> ChatCompletionsEngine:
+    """The engine that the settings name. Nothing is sent yet."""
+    return ChatCompletionsEngine(
+        settings.engine_base_url,
+        settings.engine_api_key if not settings.embedded else None,
+        model_map=settings.model_map,
+        first_token_seconds=settings.first_token_seconds,
+        stall_seconds=settings.stall_seconds,
+        wait_seconds=_LOADING_SECONDS if settings.embedded else 0,
+    )
+
+
+class ChatCompletionsEngine:
+    """See `interface.Engine`.
+
+    Args:
+        base_url: up to and with `/v1`.
+        api_key: None for an engine that asks for none.
+        model_map: the engine's name for a name that callers use.
+        first_token_seconds: how long the first token may take.
+        stall_seconds: how long the engine may be silent after it.
+        wait_seconds: how long an engine may take to come up, from the request on.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        model_map: Mapping[str, str] | None = None,
+        first_token_seconds: float = 120,
+        stall_seconds: float = 60,
+        wait_seconds: float = 0,
+    ) -> None:
+        host = urlsplit(base_url).hostname or ""
+        self._first_token_seconds, self._stall_seconds, self._wait_seconds = first_token_seconds, stall_seconds, wait_seconds
+        self._secrets = tuple(filter(None, (base_url, api_key, host)))
+        self._root = base_url.rstrip("/").removesuffix("/v1")
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            max_retries=0,
+            # A proxy cannot reach this machine's loopback.
+            http_client=openai.DefaultAsyncHttpxClient(limits=_LIMITS, trust_env=not _is_loopback(host)),
+            # The limits on silence are ours, below; the client's own would count bytes and hide them.
+            timeout=openai.Timeout(None, connect=_CONNECT_SECONDS),
+        )
+        self._dialect = dialect.Dialect()
+        self._models = ModelChoice(model_map or {}, lambda: self._question("GET", "/models", None))
+        self._tokens = TokenKnowledge(lambda method, path, body: self._question(method, self._root + path, body))
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """See `interface.Engine.stream`."""
+        try:
+            answer, asked = await self._open(request)
+        except TimeoutError:
+            raise faults.too_slow() from None
+        except openai.APIError as error:
+            raise faults.from_openai(error, secrets=self._secrets) from None
+        try:
+            reader, heard = ChunkReader(), False
+            while True:
+                try:
+                    chunk = await self._next(answer, reader, heard, asked + self._first_token_seconds)
+                except StopAsyncIteration:
+                    break
+                heard = True
+                for delta in reader.read(chunk):
+                    yield delta
+        finally:
+            await answer.close()
+        if reader.reason is None:
+            raise faults.broken_off() if heard else faults.unusable()
+        yield Finished(reader.reason, reader.usage)
+
+    async def context_tokens(self) -> int | None:
+        """See `interface.Engine.context_tokens`."""
+        return await self._tokens.context_tokens()
+
+    async def count_tokens(self, text: str) -> int:
+        """See `interface.Engine.count_tokens`."""
+        return await self._tokens.count_tokens(text)
+
+    async def close(self) -> None:
+        """Hang up everything."""
+        await self._client.close()
+
+    async def _next(self, answer: openai.AsyncStream[object], reader: ChunkReader, heard: bool, first_token_at: float) -> object:
+        """The next chunk.
+
+        Raises:
+            StopAsyncIteration: nothing more comes, or nothing more is needed.
+            EngineError: nothing came in time, or not a chunk.
+        """
+        now = time.monotonic()
+        if reader.reason is not None:
+            until = now + min(self._stall_seconds, _USAGE_SECONDS)
+        elif reader.spoke:
+            until = now + self._stall_seconds
+        elif heard:
+            # Some send an empty first chunk at once and then think for long.
+            until = max(first_token_at, now + self._stall_seconds)
+        else:
+            until = first_token_at
+        try:
+            async with asyncio.timeout(until - now):
+                return await anext(answer)
+        except (TimeoutError, openai.APIError, httpx2.HTTPError, ValueError) as error:
+            if reader.reason is not None:
+                raise StopAsyncIteration from None
+            if isinstance(error, TimeoutError):
+                raise faults.too_slow() from None
+            if isinstance(error, openai.APIError) and not isinstance(error, openai.APIConnectionError):
+                raise faults.from_openai(error, secrets=self._secrets) from None
+            # ValueError: what the stream carries is neither UTF-8 nor JSON.
+            raise (faults.unusable() if isinstance(error, ValueError) else faults.broken_off()) from None
+
+    async def _open(self, request: ChatRequest) -> tuple[openai.AsyncStream[object], float]:
+        """The engine's answer once it began, and when it was asked for: in the words and with the model that this engine knows."""
+        model = self._models.served(request.model)
+        unknown = self._dialect.unknown(model)
+        while True:
+            body = dialect.translated(_body(request, model), unknown)
+            try:
+                answer, asked = await self._once_loaded(partial(self._post, body))
+            except openai.APIStatusError as error:
+                parameter = dialect.complained_about(error, body)
+                if parameter is not None:
+                    unknown |= {parameter}
+                elif faults.is_model_missing(error):
+                    model = await self._models.instead(request.model, model)
+                    unknown = self._dialect.unknown(model)
+                else:
+                    raise
+            else:
+                self._dialect.remember(model, unknown)
+                return answer, asked
+
+    async def _post(self, body: dict[str, Any]) -> tuple[openai.AsyncStream[object], float]:
+        asked = time.monotonic()
+        async with asyncio.timeout(self._first_token_seconds):
+            # Untyped: chunks arrive as plain JSON, so a malformed one is ours to judge.
+            answer = await self._client.post(
+                "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
+            )
+        return answer, asked
+
+    async def _question(self, method: str, url: str, body: dict[str, object] | None) -> object:
+        """A short question besides completions; any failure is an EngineError."""
+
+        async def ask() -> object:
+            async with asyncio.timeout(_QUESTION_SECONDS):
+                if method == "GET":
+                    return await self._client.get(url, cast_to=object)
+                return await self._client.post(url, cast_to=object, body=body)
+
+        try:
+            return await self._once_loaded(ask)
+        except TimeoutError:
+            raise faults.too_slow() from None
+        except openai.APIError as error:
+            status = error.status_code if isinstance(error, openai.APIStatusError) else 500
+            if status == 501 or (400 <= status < 500 and status not in (408, 429)):
+                raise EngineRefused("The model engine does not answer this question.") from None
+            raise faults.from_openai(error, secrets=self._secrets) from None
+        except ValueError:
+            raise faults.unusable() from None
+
+    async def _once_loaded(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        give_up = time.monotonic() + self._wait_seconds
+        while True:
+            try:
+                return await ask()
+            except openai.APIError as error:
+                if time.monotonic() >= give_up or not faults.is_loading(error):
+                    raise
+            await asyncio.sleep(_LOADING_POLL_SECONDS)
+
+
+def _body(request: ChatRequest, model: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": request.messages,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "max_tokens": request.max_tokens,
+        "reasoning_effort": request.reasoning_effort,
+    }
+    if request.response_format != "auto":
+        body["response_format"] = request.response_format
+    if request.tools:
+        body |= {"tools": request.tools, "tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,136 @@
+"""Reading the chunks of a streamed chat completion, as engines really send them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from oxillama.engine import faults
+from oxillama.engine.interface import Activity, CallDelta, Delta, RefusalDelta, TextDelta, TokenUsage
+
+#: what some engines say -> what the API says
+_REASONS = {"function_call": "tool_calls", "max_tokens": "length", "max_length": "length", "safety": "content_filter"}
+_KNOWN_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+#: reasons which mean that the answer is not whole
+_FAILURES = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
+
+
+class ChunkReader:
+    """Turns chunks into deltas, and keeps what belongs to the end of the answer.
+
+    Attributes:
+        reason: why the answer ended, None until the engine said so.
+        usage: the last count that came.
+        spoke: whether any token came, be it of a thought.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.usage: TokenUsage | None = None
+        self.spoke = False
+        self._calls = _CallNumbers()
+
+    def read(self, chunk: object) -> Iterator[Delta]:
+        """What the chunk adds to the answer; `Activity` when that is nothing.
+
+        Raises:
+            EngineAnswerUnusable: the engine says in passing that it gave up.
+        """
+        deltas: list[Delta] = []
+        fields = _mapping(chunk)
+        self.usage = _usage(fields.get("usage")) or self.usage
+        for choice in map(_mapping, _sequence(fields.get("choices"))):
+            if choice.get("index") in (None, 0):
+                deltas += self._read_choice(choice)
+        self.spoke = self.spoke or bool(deltas)
+        return iter(deltas or [Activity()])
+
+    def _read_choice(self, choice: dict[str, Any]) -> Iterator[Delta]:
+        delta = _mapping(choice.get("delta"))
+        if text := _text(delta.get("content")):
+            yield TextDelta(text)
+        if text := _text(delta.get("refusal")):
+            yield RefusalDelta(text)
+        for call in _sequence(delta.get("tool_calls")):
+            yield from self._calls.read(_mapping(call))
+        if delta.get("function_call"):
+            yield from self._calls.read({"index": 0, "function": delta["function_call"]})
+        if _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
+            yield Activity()
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.reason = self._reason(reason.lower())
+
+    @staticmethod
+    def _reason(reason: str) -> str:
+        if reason in _FAILURES:
+            raise faults.broken_off()
+        reason = _REASONS.get(reason, reason)
+        return reason if reason in _KNOWN_REASONS else "stop"
+
+
+class _CallNumbers:
+    """Numbers the calls of one answer. Engines leave `index` out, or give 0 to every one of several calls."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[object, int] = {}
+        self._ids: dict[int, object] = {}
+        self._last: int | None = None
+
+    def read(self, call: dict[str, Any]) -> Iterator[CallDelta]:
+        function = _mapping(call.get("function"))
+        name = function.get("name") if isinstance(function.get("name"), str) else None
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        if not isinstance(arguments, str):
+            arguments = ""
+        if not name and not arguments:
+            return
+        number = self._number(call.get("index"), call.get("id"), bool(name))
+        self._last = number
+        yield CallDelta(number, name or None, arguments)
+
+    def _number(self, index: object, call_id: object, named: bool) -> int:
+        key = index if isinstance(index, int) else None
+        number = self._numbers.get(key) if key is not None else self._last
+        # A name begins a call, unless it only repeats that of the call we are in.
+        begins = number is None or (named and self._ids[number] != call_id and call_id is not None)
+        if number is None or begins or (named and key is None and call_id is None):
+            number = len(self._ids)
+            self._ids[number] = call_id
+            self._numbers[key] = number
+        return number
+
+
+def _usage(value: object) -> TokenUsage | None:
+    counts = _mapping(value)
+    if not isinstance(counts.get("prompt_tokens"), int):
+        return None
+    return TokenUsage(
+        counts["prompt_tokens"],
+        _count(counts, "completion_tokens"),
+        _count(_mapping(counts.get("prompt_tokens_details")), "cached_tokens"),
+        _count(_mapping(counts.get("completion_tokens_details")), "reasoning_tokens"),
+    )
+
+
+def _count(fields: dict[str, Any], name: str) -> int:
+    value = fields.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    parts = [part for part in map(_mapping, _sequence(value)) if part.get("type") == "text"]
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _sequence(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

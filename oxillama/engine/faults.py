@@ -1,0 +1,189 @@
+"""The engine's failures, turned into the domain's errors: one table.
+
+The texts end in a run's `last_error`, which its caller reads: no address of the engine, no key, and none of the prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import openai
+
+from oxillama.errors import (
+    EngineAnswerUnusable,
+    EngineError,
+    EngineRateLimited,
+    EngineRefused,
+    EngineTimedOut,
+    EngineUnavailable,
+    PromptTooLong,
+)
+
+_LONGEST_QUOTE = 500
+
+_ADDRESS = re.compile(
+    r"\b[a-z][a-z0-9+.-]*://\S+"  # any URL
+    r"|\[[0-9a-f:.]+\](?::\d+)?"  # [::1]:8080
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"
+    r"|\b[a-z0-9_.-]*[a-z][a-z0-9_.-]*:\d{2,5}\b"  # host:port
+    r"|\blocalhost\b",
+    re.IGNORECASE,
+)
+_KEY = re.compile(r"\bsk-\S+|\bBearer\s+\S+", re.IGNORECASE)
+
+_CONTEXT_FULL = re.compile(
+    r"maximum context length|context length is only|exceeds? the (?:available|model's)? ?(?:maximum )?context", re.IGNORECASE
+)
+_CONTEXT_TOKENS = re.compile(r"context length (?:is|of)(?: only)? (\d+)|context size \((\d+)", re.IGNORECASE)
+_PROMPT_TOKENS = re.compile(r"(\d+) in the messages|(?:resulted in|passed|contains at least|request \() ?(\d+)", re.IGNORECASE)
+_MODEL_MISSING = re.compile(
+    r"invalid model name|model\b.{0,200}\b(?:not found|does not exist|not exist|is not available)", re.IGNORECASE | re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What the engine said when it did not answer.
+
+    Attributes:
+        status: of the HTTP answer, or the one that an error inside the stream names; None when unknown.
+        code: the machine-readable code or type, both in one text.
+        message: the engine's own words.
+        body: the error object, or whatever else came.
+    """
+
+    status: int | None
+    code: str
+    message: str
+    body: object
+
+
+def complaint(error: openai.APIError) -> Complaint:
+    """What the engine said, from the exception that the openai package made of it."""
+    body = error.body
+    fields: dict[str, Any] = body if isinstance(body, dict) else {}
+    status = error.status_code if isinstance(error, openai.APIStatusError) else _status(fields.get("code"))
+    code = f"{fields.get('code') or ''} {fields.get('type') or ''}"
+    return Complaint(status, code, _words(body), body)
+
+
+def is_model_missing(error: openai.APIStatusError) -> bool:
+    """Whether the engine says that it does not have the model that was asked for."""
+    said = complaint(error)
+    return said.status == 404 or "model_not_found" in said.code or (said.status == 400 and bool(_MODEL_MISSING.search(said.message)))
+
+
+def is_loading(error: openai.APIError) -> bool:
+    """Whether the engine may only have been started a moment ago: nothing listens yet, or it is still reading its model."""
+    if isinstance(error, openai.APIConnectionError):
+        return isinstance(error.__cause__, httpx2.ConnectError)
+    said = complaint(error)
+    return said.status == 503 and "loading model" in said.message.lower()
+
+
+def from_openai(error: openai.APIError, *, secrets: tuple[str, ...] = ()) -> EngineError:
+    """The domain's error for an exception of the openai package.
+
+    Args:
+        error: what was raised.
+        secrets: texts that must not appear in the message: the engine's key and host.
+    """
+    if isinstance(error, openai.APIConnectionError):
+        return EngineUnavailable("The model engine cannot be reached.")
+    if isinstance(error, openai.APIResponseValidationError):
+        return unusable()
+    said = complaint(error)
+    for applies, make in _TABLE:
+        if applies(said):
+            return make(said, secrets)
+    return EngineUnavailable("The model engine failed.")
+
+
+def broken_off() -> EngineError:
+    """The stream ended before the answer did."""
+    return EngineAnswerUnusable("The model engine broke off in the middle of its answer.")
+
+
+def unusable() -> EngineError:
+    """Something came, but not a completion."""
+    return EngineAnswerUnusable("The model engine answered with something that is not a chat completion.")
+
+
+def too_slow() -> EngineError:
+    """Nothing came for too long."""
+    return EngineTimedOut("The model engine took too long to answer.")
+
+
+def _too_long(said: Complaint, _secrets: tuple[str, ...]) -> EngineError:
+    fields: dict[str, Any] = said.body if isinstance(said.body, dict) else {}
+    context = _number(fields.get("n_ctx")) or _found(_CONTEXT_TOKENS, said.message)
+    prompt = _number(fields.get("n_prompt_tokens")) or _found(_PROMPT_TOKENS, said.message)
+    text = "The prompt does not fit the model's context"
+    if context:
+        text += f" of {context} tokens" + (f": it has {prompt}" if prompt else "")
+    return PromptTooLong(text + ".", context, prompt)
+
+
+def _refused(said: Complaint, secrets: tuple[str, ...]) -> EngineError:
+    quote = _quotable(said.message, secrets)
+    return EngineRefused(f"The model engine refused the request: {quote}" if quote else "The model engine refused the request.")
+
+
+def _always(kind: type[EngineError], text: str) -> Callable[[Complaint, tuple[str, ...]], EngineError]:
+    return lambda _said, _secrets: kind(text)
+
+
+#: The first row that applies wins. A code says more than a status: some engines answer 500 for everything, and an error
+#: inside a stream often has no status at all.
+_TABLE: tuple[tuple[Callable[[Complaint], bool], Callable[[Complaint, tuple[str, ...]], EngineError]], ...] = (
+    (lambda said: "exceed_context_size" in said.code or "context_length_exceeded" in said.code, _too_long),
+    (lambda said: said.status in (None, 400, 413, 422) and bool(_CONTEXT_FULL.search(said.message)), _too_long),
+    (lambda said: said.status == 429 or "rate_limit" in said.code, _always(EngineRateLimited, "The model engine is busy.")),
+    (lambda said: said.status in (401, 403), _always(EngineUnavailable, "The model engine refused the server's credentials.")),
+    (lambda said: said.status == 404, _always(EngineUnavailable, "The model engine does not know the model or the address asked for.")),
+    (lambda said: said.status in (400, 413, 422), _refused),
+    (lambda said: said.status is None and "invalid_request" in said.code, _refused),
+    (lambda said: (said.status or 0) >= 500, _always(EngineUnavailable, "The model engine answered with a server error.")),
+)
+
+
+def _words(body: object) -> str:
+    """The text of an error, in the shapes that OpenAI, Ollama and FastAPI give it."""
+    if isinstance(body, str):
+        try:
+            inner = json.loads(body)
+        except ValueError:
+            return "" if "<html" in body.lower() else body
+        return "" if isinstance(inner, str) else _words(inner)
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(_words, body)))
+    if isinstance(body, dict):
+        return next((_words(body[name]) for name in ("message", "error", "detail", "msg") if body.get(name)), "")
+    return ""
+
+
+def _quotable(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in filter(None, secrets):
+        text = re.sub(re.escape(secret) + r"(?::\d+)?", "…", text)
+    text = _ADDRESS.sub("…", _KEY.sub("…", text))
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
+
+
+def _status(code: object) -> int | None:
+    number = int(code) if isinstance(code, str) and code.isdecimal() else _number(code)
+    return number if number is not None and 400 <= number < 600 else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _found(pattern: re.Pattern[str], text: str) -> int | None:
+    match = pattern.search(text)
+    return int(next(group for group in match.groups() if group)) if match else None

@@ -1,0 +1,90 @@
+"""Which of the engine's models answers for the name that a caller asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from oxillama.errors import EngineError, EngineUnavailable
+
+logger = logging.getLogger(__name__)
+
+_NOT_FOR_CHAT = re.compile(
+    r"embed|minilm|rerank|colbert|whisper|transcribe|moderation|dall-e|stable-diffusion|(?:^|[/_:-])(?:bge|gte|e5|tts|clip|sdxl|flux)(?:[/_:.-]|$)",
+    re.IGNORECASE,
+)
+_CHAT_TYPES = frozenset({"model", "chat", "language", "llm", "vlm", "code", "text", "base"})
+_CHAT_CAPABILITIES = frozenset({"completion", "completions", "chat", "completion_chat", "text-generation"})
+
+
+class ModelChoice:
+    """Names as callers know them, and as the engine does.
+
+    Args:
+        model_map: the operator's choice, which nothing overrules.
+        ask: fetches the engine's `/models`; may raise any EngineError.
+    """
+
+    def __init__(self, model_map: Mapping[str, str], ask: Callable[[], Awaitable[object]]) -> None:
+        self._map, self._ask = dict(model_map), ask
+        self._instead: dict[str, str] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    def served(self, name: str) -> str:
+        """The engine's name for what the caller calls `name`."""
+        return self._map.get(name) or self._instead.get(name, name)
+
+    async def instead(self, name: str, missing: str) -> str:
+        """Another model for `name`, as the engine does not have `missing`; remembered from then on.
+
+        Raises:
+            EngineUnavailable: the operator mapped the name to `missing`, or the engine has nothing else that can chat.
+        """
+        if name in self._map:
+            raise EngineUnavailable(f"The model engine does not have '{missing}', which OXILLAMA_MODEL_MAP names for '{name}'.")
+        async with self._one_at_a_time:
+            found = self._instead.get(name)
+            if found is None or found == missing:
+                found = await self._first_chat_model()
+                if found is None or found == missing:
+                    raise EngineUnavailable("The model engine has no model that can chat.")
+                self._instead[name] = found
+                logger.warning("The engine does not have the model %r; %r answers instead.", name, found)
+        return found
+
+    async def _first_chat_model(self) -> str | None:
+        try:
+            answer = await self._ask()
+        except EngineError:
+            return None
+        return next((str(entry["id"]) for entry in _entries(answer) if _can_chat(entry)), None)
+
+
+def _entries(answer: object) -> list[dict[str, Any]]:
+    """The models of a `/models` answer, each with what llama.cpp says about it in a list of its own."""
+    if not isinstance(answer, dict):
+        answer = {"data": answer}
+    lists = [answer.get(key) for key in ("data", "models")]
+    listed, described = ([entry for entry in one if isinstance(entry, dict)] if isinstance(one, list) else [] for one in lists)
+    more = {entry.get("name"): entry for entry in described}
+    return [{**more.get(entry["id"], {}), **entry} for entry in listed if isinstance(entry.get("id"), str) and entry["id"]]
+
+
+def _can_chat(entry: dict[str, Any]) -> bool:
+    if _NOT_FOR_CHAT.search(entry["id"]):
+        return False
+    kind = entry.get("type")
+    if isinstance(kind, str) and kind and kind.lower() not in _CHAT_TYPES:
+        return False
+    capabilities = entry.get("capabilities")
+    if isinstance(capabilities, dict) and _CHAT_CAPABILITIES & capabilities.keys():
+        if not any(capabilities.get(name) for name in _CHAT_CAPABILITIES):
+            return False
+    elif isinstance(capabilities, list) and capabilities and not _CHAT_CAPABILITIES & set(map(str, capabilities)):
+        return False
+    architecture = entry.get("architecture")
+    produces = architecture.get("output_modalities") if isinstance(architecture, dict) else None
+    return not isinstance(produces, list) or not produces or "text" in produces

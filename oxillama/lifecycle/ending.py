@@ -1,0 +1,107 @@
+"""How a run ends, whoever ends it: message line, step, `status.json`, the closing events in one write, then it leaves the queue.
+
+In this order a crash at any point leaves something that recovery can finish.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from oxillama.objects import message as message_object
+from oxillama.objects import run as run_object
+from oxillama.objects import step as step_object
+from oxillama.objects.stream_event import message_event, message_so_far, run_event, step_event
+from oxillama.store import LockedThread, Store
+
+#: run status -> why its open message is incomplete
+MESSAGE_REASONS = {"cancelled": "run_cancelled", "failed": "run_failed", "expired": "run_expired"}
+
+
+def end(
+    store: Store,
+    thread: LockedThread,
+    run: dict[str, Any],
+    status: str,
+    *,
+    message: dict[str, Any] | None = None,
+    step: dict[str, Any] | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """End a run.
+
+    Args:
+        store: where it is.
+        thread: its thread, locked.
+        run: the run as it is stored.
+        status: a terminal one.
+        message: its last message, finished, when it had one open.
+        step: its last step, finished, when it had one open.
+        changes: further fields of the run.
+
+    Returns:
+        The run as it is now.
+    """
+    if message is not None:
+        thread.write_message(message)
+    if step is not None:
+        thread.write_step(step)
+    usage = run_object.total_usage([one["usage"] for one in thread.load_steps(run["id"])])
+    ended = run_object.moved(run, status, usage=usage, **changes)
+    thread.write_run(ended)
+    closing = [message_event(message)] if message is not None else []
+    closing += [step_event(step)] if step is not None else []
+    if status == "cancelled" and run["status"] != "cancelling":
+        closing.append(run_event(run_object.moved(run, "cancelling")))
+    closing.append(run_event(ended))
+    thread.events(run["id"]).append(b"".join(closing))
+    store.queue.remove(run["id"])
+    return ended
+
+
+def end_early(
+    store: Store,
+    thread: LockedThread,
+    run: dict[str, Any],
+    status: str,
+    *,
+    last_error: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """End a run that did not come to its own end; what it had streamed of a message is kept.
+
+    Args:
+        store, thread, run: as for `end`.
+        status: `cancelled`, `failed` or `expired`.
+        last_error: for `failed`, `{"code", "message"}`.
+    """
+    thread.settle_messages(run["id"])
+    message, step = None, open_step(thread, run["id"])
+    if step is not None:
+        message = _cut_short(thread, run, step, MESSAGE_REASONS[status])
+        step_error = last_error and {**last_error, "code": _step_code(last_error["code"])}
+        step = step_object.finish(step, status, usage=None, last_error=step_error)
+    return end(store, thread, run, status, message=message, step=step, last_error=last_error)
+
+
+def open_step(thread: LockedThread, run_id: str) -> dict[str, Any] | None:
+    """The step that a run is in, or None. There is never more than one."""
+    steps = thread.load_steps(run_id)
+    return steps[-1] if steps and steps[-1]["status"] == "in_progress" else None
+
+
+def _cut_short(thread: LockedThread, run: dict[str, Any], step: dict[str, Any], reason: str) -> dict[str, Any] | None:
+    """The message of an open step, ended as far as it had come."""
+    if step["type"] != "message_creation":
+        return None
+    message_id = step["step_details"]["message_creation"]["message_id"]
+    stored = thread.messages.find(message_id)
+    if stored is not None:
+        return orjson.loads(stored)
+    message = message_so_far(thread.events(run["id"]).read_all(), message_id)
+    return None if message is None else message_object.finish(message, message["content"], reason)
+
+
+def _step_code(code: str) -> str:
+    """Steps know fewer error codes than runs (behaviour.md, section 3)."""
+    return code if code in ("server_error", "rate_limit_exceeded") else "server_error"

@@ -1,0 +1,157 @@
+"""What callers do to runs: create, modify, cancel, submit tool outputs. The other half of a run's life is in `claim`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from oxillama import clock
+from oxillama.errors import InvalidRequest, RunTransitionRefused
+from oxillama.lifecycle.ending import end_early
+from oxillama.lifecycle.threads import new_messages, require_free
+from oxillama.objects import run as run_object
+from oxillama.objects import step as step_object
+from oxillama.objects.stream_event import frame, run_event, step_event
+from oxillama.objects.thread import new_thread
+from oxillama.store import LockedThread, Store, ThreadFolder
+from oxillama.store.run_queue import ActiveRun
+
+
+def create_run(
+    store: Store, folder: ThreadFolder, assistant: dict[str, Any], values: dict[str, Any], expiry_seconds: int
+) -> dict[str, Any]:
+    """Create a queued Run with everything it needs to be executed, and the messages that come with it. Its log begins at 0.
+
+    Raises:
+        NotFound: no such thread.
+        ThreadBusy: another run is active; nothing was added.
+        InvalidRequest: there is nothing to answer.
+    """
+    with folder.locked() as thread:
+        require_free(thread, "run")
+        last_stamp = thread.last_stamp()
+        messages = new_messages(folder.thread_id, values.get("additional_messages", []), last_stamp)
+        stamp = max(clock.microseconds(), last_stamp + 1) + len(messages)
+        run = run_object.new_run(folder.thread_id, assistant, values, stamp=stamp, expiry_seconds=expiry_seconds)
+        _require_something_to_answer(run, messages, thread)
+        store.queue.save(ActiveRun(run["id"], folder.project, folder.thread_id, run["expires_at"]))
+        if messages:
+            thread.attach_messages(run["id"], messages)
+        _write_new(thread, run, b"")
+        thread.settle_messages(run["id"])
+    store.queue.offer(run["id"])
+    return run
+
+
+def create_thread_and_run(
+    store: Store, project: str, assistant: dict[str, Any], values: dict[str, Any], expiry_seconds: int
+) -> dict[str, Any]:
+    """Create a Thread, its messages and a queued Run on it, at once. Raises InvalidRequest when there is nothing to answer."""
+    wanted = values.get("thread", {})
+    thread = new_thread(wanted)
+    messages = new_messages(thread["id"], wanted.get("messages", []), 0)
+    stamp = clock.microseconds() + len(messages)
+    run = run_object.new_run(thread["id"], assistant, values, stamp=stamp, expiry_seconds=expiry_seconds)
+    _require_something_to_answer(run, messages, None)
+
+    def fill(building: LockedThread) -> None:
+        if messages:
+            building.messages.append([orjson.dumps(message) for message in messages])
+        _write_new(building, run, frame("thread.created", thread))
+
+    store.queue.save(ActiveRun(run["id"], project, thread["id"], run["expires_at"]))
+    store.create_thread(project, thread, fill)
+    store.queue.offer(run["id"])
+    return run
+
+
+def modify_run(folder: ThreadFolder, run_id: str, changes: dict[str, Any]) -> bytes:
+    """Change fields of a Run; its new wire form. Raises NotFound, and RunTransitionRefused while a runner works on it."""
+    with folder.locked() as thread:
+        run = thread.load_run(run_id)
+        if run["status"] in ("in_progress", "cancelling"):
+            raise RunTransitionRefused(f"Cannot update run with status '{run['status']}'.", run["status"])
+        return thread.write_run({**run, **changes})
+
+
+def cancel_run(store: Store, folder: ThreadFolder, run_id: str) -> dict[str, Any]:
+    """Cancel a Run: at once when no runner works on it, else its runner is told and ends it.
+
+    Returns:
+        The run, `cancelling` in either case (behaviour.md, section 3).
+
+    Raises:
+        NotFound: no such run.
+        RunTransitionRefused: it is over, or being cancelled already.
+    """
+    with folder.locked() as thread:
+        run = thread.load_run(run_id)
+        if run["status"] not in ("queued", "in_progress", "requires_action"):
+            raise RunTransitionRefused(f"Cannot cancel run with status '{run['status']}'.", run["status"])
+        entry = store.queue.load(run_id)
+        cancelling = run_object.moved(run, "cancelling")
+        if run["status"] == "in_progress" and entry is not None and store.queue.is_alive(entry.runner):
+            thread.write_run(cancelling)
+            thread.events(run_id).append(run_event(cancelling))
+        else:
+            end_early(store, thread, run, "cancelled")
+        return cancelling
+
+
+def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs: list[dict[str, str]]) -> tuple[dict[str, Any], int]:
+    """Take the outputs of all tool calls that a Run waits for, and queue it again.
+
+    Returns:
+        The run, and the position in its log behind which everything follows from the outputs.
+
+    Raises:
+        NotFound: no such run.
+        RunTransitionRefused: it does not wait for outputs, or no longer.
+        InvalidRequest: the outputs are not those of its calls, each once.
+    """
+    with folder.locked() as thread:
+        run = thread.load_run(run_id)
+        if run["status"] == "requires_action" and run["expires_at"] <= clock.now():
+            run = end_early(store, thread, run, "expired")
+        if run["status"] != "requires_action":
+            raise RunTransitionRefused(f'Runs in status "{run["status"]}" do not accept tool outputs.', run["status"])
+        expected = [call["id"] for call in run["required_action"]["submit_tool_outputs"]["tool_calls"]]
+        given = [output.get("tool_call_id") for output in outputs]
+        if sorted(expected) != sorted(map(str, given)):
+            raise InvalidRequest(f"Expected tool outputs for call_ids {expected}, got {given}")
+        entry = store.queue.load(run_id) or ActiveRun(run_id, folder.project, folder.thread_id, run["expires_at"])
+        position = thread.events(run_id).end()
+        step = _with_outputs(thread, run_id, {output["tool_call_id"]: output.get("output", "") for output in outputs}, entry.turn_usage)
+        thread.write_step(step)
+        store.queue.save(replace(entry, runner=None, deaths=0))
+        queued = run_object.moved(run, "queued")
+        thread.write_run(queued)
+        thread.events(run_id).append(step_event(step) + run_event(queued))
+    store.queue.offer(run_id)
+    return queued, position
+
+
+def _write_new(thread: LockedThread, run: dict[str, Any], first_events: bytes) -> None:
+    thread.log_run(run["id"])
+    thread.write_run(run)
+    thread.events(run["id"]).append(first_events + frame("thread.run.created", run) + run_event(run))
+
+
+def _with_outputs(thread: LockedThread, run_id: str, outputs: dict[str, str], usage: dict[str, Any] | None) -> dict[str, Any]:
+    """The tool step that a run waits in, completed. It may be completed already, by a submit that died before it was acknowledged."""
+    step = [one for one in thread.load_steps(run_id) if one["type"] == "tool_calls"][-1]
+    calls = [{**call, "function": {**call["function"], "output": outputs[call["id"]]}} for call in step["step_details"]["tool_calls"]]
+    filled = {**step, "step_details": {"type": "tool_calls", "tool_calls": calls}}
+    return step_object.finish(filled, "completed", usage=usage or run_object.usage(0, 0))
+
+
+def _require_something_to_answer(run: dict[str, Any], messages: list[dict[str, Any]], thread: LockedThread | None) -> None:
+    """behaviour.md, section 3: preconditions."""
+    if run["instructions"] or any(message["role"] == "user" for message in messages):
+        return
+    if thread is not None and any(orjson.loads(message)["role"] == "user" for message in thread.messages.newest_first()):
+        return
+    text = "Run creation requires a Thread with a user message or an assistant with instructions."
+    raise InvalidRequest(text, None, "invalid_thread")

@@ -1,0 +1,88 @@
+"""What callers do to threads and messages, with the rule that a thread with an active run takes no message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from oxillama import clock
+from oxillama.errors import NotFound, ThreadBusy
+from oxillama.lifecycle.ending import end_early
+from oxillama.objects.assistant import deleted
+from oxillama.objects.message import caller_message
+from oxillama.objects.thread import new_thread
+from oxillama.store import LockedThread, Store, ThreadFolder
+
+
+def create_thread(store: Store, project: str, values: dict[str, Any]) -> bytes:
+    """Create a Thread with its first messages, from a checked request; its wire form."""
+    thread = new_thread(values)
+    messages = new_messages(thread["id"], values.get("messages", []), 0)
+
+    def fill(building: LockedThread) -> None:
+        if messages:
+            building.messages.append([orjson.dumps(message) for message in messages])
+
+    return store.create_thread(project, thread, fill)
+
+
+def modify_thread(folder: ThreadFolder, changes: dict[str, Any]) -> bytes:
+    """Change fields of a Thread; its new wire form. Raises NotFound."""
+    with folder.locked() as thread:
+        return thread.write({**orjson.loads(thread.read()), **changes})
+
+
+def delete_thread(store: Store, folder: ThreadFolder) -> dict[str, Any]:
+    """Delete a Thread; a run that is active on it is cancelled first. Raises NotFound."""
+    with folder.locked() as thread:
+        run = thread.active_run()
+        if run is not None:
+            end_early(store, thread, run, "cancelled")
+        store.delete_thread(thread)
+    return deleted("thread", folder.thread_id)
+
+
+def create_message(folder: ThreadFolder, values: dict[str, Any]) -> bytes:
+    """Add a caller's Message; its wire form. Raises NotFound, ThreadBusy."""
+    with folder.locked() as thread:
+        require_free(thread, "message")
+        (message,) = new_messages(folder.thread_id, [values], thread.last_stamp())
+        return thread.write_message(message)
+
+
+def modify_message(folder: ThreadFolder, message_id: str, changes: dict[str, Any]) -> bytes:
+    """Change fields of a Message, also while a run is active; its new wire form. Raises NotFound."""
+    with folder.locked() as thread:
+        message = orjson.loads(_finished_message(thread, message_id))
+        return thread.write_overlay(message_id, {**message, **changes}) if changes else orjson.dumps(message)
+
+
+def delete_message(folder: ThreadFolder, message_id: str) -> dict[str, Any]:
+    """Delete a Message, also while a run is active. Raises NotFound."""
+    with folder.locked() as thread:
+        _finished_message(thread, message_id)
+        answer = deleted("thread.message", message_id)
+        thread.write_overlay(message_id, answer)
+    return answer
+
+
+def require_free(thread: LockedThread, adding: str) -> None:
+    """Raise ThreadBusy while a run is active. `adding` says what for: `message` or `run`."""
+    active = thread.active_run()
+    if active is not None:
+        raise ThreadBusy(thread.thread_id, active["id"], adding)
+
+
+def new_messages(thread_id: str, requests: list[dict[str, Any]], last_stamp: int) -> list[dict[str, Any]]:
+    """Messages from checked requests, with ids that sort behind `last_stamp` and in their order."""
+    first = max(clock.microseconds(), last_stamp + 1)
+    return [caller_message(thread_id, values, first + position) for position, values in enumerate(requests)]
+
+
+def _finished_message(thread: LockedThread, message_id: str) -> bytes:
+    """A Message of the log; one that a run is still writing cannot be changed by anyone else."""
+    message = thread.read_message(message_id)
+    if thread.messages.find(message_id) is None:
+        raise NotFound("message", message_id)
+    return message

@@ -1,0 +1,89 @@
+"""Stream events: their names, their framing, and which of them end a stream."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from oxillama.objects import run
+from oxillama.objects.message import text_part
+
+#: The hosted endpoints stop following a run at one of these; only the terminal ones end a run's log for good.
+PAUSE = "thread.run.requires_action"
+ENDS = frozenset(f"thread.run.{status}" for status in run.TERMINAL)
+
+DONE = b"event: done\ndata: [DONE]\n\n"
+
+_FRAME = re.compile(rb"event: ([^\n]*)\ndata: ([^\n]*)\n\n")
+
+
+def frame(name: str, value: dict[str, Any]) -> bytes:
+    """One event in SSE framing: the bare object on one line (behaviour.md, section 6)."""
+    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(value) + b"\n\n"
+
+
+def run_event(value: dict[str, Any]) -> bytes:
+    """The event that announces a Run's status."""
+    return frame(f"thread.run.{value['status']}", value)
+
+
+def step_event(value: dict[str, Any]) -> bytes:
+    """The event that announces a RunStep's status."""
+    return frame(f"thread.run.step.{value['status']}", value)
+
+
+def message_event(value: dict[str, Any]) -> bytes:
+    """The event that announces a Message's status."""
+    return frame(f"thread.message.{value['status']}", value)
+
+
+def text_delta(message_id: str, fragment: str, *, first: bool) -> bytes:
+    """A piece of a message's text. Only the first carries `annotations` (behaviour.md, section 6: recorded)."""
+    text: dict[str, Any] = {"value": fragment}
+    if first:
+        text["annotations"] = []
+    delta = {"content": [{"index": 0, "type": "text", "text": text}]}
+    return frame("thread.message.delta", {"id": message_id, "object": "thread.message.delta", "delta": delta})
+
+
+def call_opened(step_id: str, index: int, call: dict[str, Any]) -> bytes:
+    """A tool call begins: id and name, no argument text yet (behaviour.md, section 6: delta rules)."""
+    return _call_delta(step_id, {"index": index, **call})
+
+
+def call_arguments(step_id: str, index: int, fragment: str) -> bytes:
+    """A piece of a tool call's arguments."""
+    return _call_delta(step_id, {"index": index, "type": "function", "function": {"arguments": fragment}})
+
+
+def error_event(message: str, code: str | None = None) -> bytes:
+    """A break in the stream itself. Wrapped, because openai-python passes over the bare form (behaviour.md, section 6)."""
+    return frame("error", {"error": {"message": message, "type": "server_error", "param": None, "code": code}})
+
+
+def frames(data: bytes) -> list[tuple[str, bytes, int]]:
+    """The whole frames in a piece of an event log: name, data, and the offset after each. A torn last frame is left out."""
+    return [(match[1].decode(), match[2], match.end()) for match in _FRAME.finditer(data)]
+
+
+def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:
+    """A Message as far as a run's log tells it, deltas folded in; None when the log never announced it."""
+    message: dict[str, Any] | None = None
+    fragments: list[str] = []
+    for name, data, _ in frames(log):
+        if name == "thread.message.created":
+            value = orjson.loads(data)
+            if value["id"] == message_id:
+                message = value
+        elif name == "thread.message.delta" and message is not None:
+            fragments += [part["text"]["value"] for part in orjson.loads(data)["delta"]["content"]]
+    if message is not None and fragments:
+        message["content"] = [text_part("".join(fragments))]
+    return message
+
+
+def _call_delta(step_id: str, call: dict[str, Any]) -> bytes:
+    delta = {"step_details": {"type": "tool_calls", "tool_calls": [call]}}
+    return frame("thread.run.step.delta", {"id": step_id, "object": "thread.run.step.delta", "delta": delta})

@@ -1,0 +1,163 @@
+"""The runner's loop: claim what is offered, as much as it may execute at once, and look after runs that nobody works on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+
+from inotify_simple import INotify, flags
+
+from oxillama import clock
+from oxillama.engine.interface import Engine
+from oxillama.errors import NotFound, OxillamaError
+from oxillama.lifecycle.claim import Claim
+from oxillama.lifecycle.recovery import recover
+from oxillama.runner.execution import Stopping, execute
+from oxillama.runner.turn import blocking
+from oxillama.store import Store
+from oxillama.store.run_queue import ActiveRun
+
+log = logging.getLogger(__name__)
+
+RECOVERY_SECONDS = 1.0
+SWEEP_SECONDS = 60.0
+#: How long runs that stream may go on when the runner is told to stop.
+GRACE_SECONDS = 3.0
+_POLL_SECONDS = 0.05
+
+
+class Runner:
+    """Executes runs from one data directory on one engine.
+
+    Args:
+        store: the data directory; any number of runners may share it.
+        engine: who answers.
+        concurrency: runs at once.
+    """
+
+    def __init__(self, store: Store, engine: Engine, concurrency: int) -> None:
+        self._store, self._engine, self._concurrency = store, engine, concurrency
+        self._id = secrets.token_hex(8)
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._unoffered: set[str] = set()
+        self._stopping = Stopping()
+        self._offered = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish soon: runs that nothing was streamed of go back to the queue, the others get a few seconds."""
+        self._stopping.soon.set()
+        self._offered.set()
+
+    async def serve(self) -> None:
+        """Claim and execute runs until stopped."""
+        # Held, not closed: the lock on it is how others know that this runner lives.
+        self._life = self._store.queue.join(self._id)
+        log.info("runner %s executes up to %d runs at once", self._id, self._concurrency)
+        recovering = asyncio.create_task(self._recover_for_ever())
+        watch = self._watch_offers()
+        try:
+            while not self._stopping.soon.is_set():
+                self._offered.clear()
+                self._claim_offered()
+                await self._wait_for_offer(_POLL_SECONDS if watch is None else RECOVERY_SECONDS)
+        finally:
+            recovering.cancel()
+            if watch is not None:
+                asyncio.get_running_loop().remove_reader(watch.fileno())
+                watch.close()
+        await self._finish()
+
+    def _claim_offered(self) -> None:
+        """Begin to work on offered runs, oldest first. Claiming itself waits for disks, so each does it in its own task."""
+        for run_id in self._store.queue.offered():
+            if len(self._working) >= self._concurrency:
+                return
+            if run_id not in self._working:
+                self._working[run_id] = asyncio.create_task(self._work_on(run_id), name=run_id)
+
+    async def _work_on(self, run_id: str) -> None:
+        try:
+            claim = await blocking(Claim.take, self._store, run_id, self._id)
+            if claim is not None:
+                await execute(claim, self._engine, self._stopping)
+        except OxillamaError as error:
+            log.error("run %s: %s", run_id, error)
+        finally:
+            del self._working[run_id]
+            self._offered.set()
+
+    async def _wait_for_offer(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._offered.wait()
+        except TimeoutError:
+            return
+
+    def _watch_offers(self) -> INotify | None:
+        """Wake up when something is offered; None where that cannot be told."""
+        try:
+            watch = INotify(nonblocking=True)
+            watch.add_watch(self._store.queue.waiting_directory, flags.CREATE | flags.MOVED_TO)
+        except OSError as error:
+            log.warning("no inotify, polling instead: %s", error)
+            return None
+        asyncio.get_running_loop().add_reader(watch.fileno(), self._on_offer, watch)
+        return watch
+
+    def _on_offer(self, watch: INotify) -> None:
+        watch.read(timeout=0)
+        self._offered.set()
+
+    async def _recover_for_ever(self) -> None:
+        swept = float("-inf")
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await blocking(self._recover_all)
+                if loop.time() - swept > SWEEP_SECONDS:
+                    swept = loop.time()
+                    await blocking(self._store.sweep)
+            except OxillamaError as error:
+                log.error("recovery: %s", error)
+            except Exception:
+                log.exception("recovery failed")
+            await asyncio.sleep(RECOVERY_SECONDS)
+
+    def _recover_all(self) -> None:
+        queue = self._store.queue
+        offered, unoffered = set(queue.offered()), self._unoffered
+        self._unoffered = set()
+        for run_id in queue.active():
+            entry = queue.load(run_id)
+            if entry is None or run_id in self._working:
+                continue
+            ours = entry.runner == self._id
+            if ours or self._needs_care(entry, run_id in offered, run_id in unoffered):
+                recover(self._store, entry, abandoned=ours)
+
+    def _needs_care(self, entry: ActiveRun, offered: bool, was_unoffered: bool) -> bool:
+        if entry.runner is not None:
+            return not self._store.queue.is_alive(entry.runner)
+        if entry.expires_at <= clock.now():
+            return True
+        if offered or self._is_waiting_for_outputs(entry):
+            return False
+        # Queued without a marker: somebody may be between the two steps, so look twice before it counts as lost.
+        self._unoffered.add(entry.run_id)
+        return was_unoffered
+
+    def _is_waiting_for_outputs(self, entry: ActiveRun) -> bool:
+        try:
+            return b'"status":"requires_action"' in self._store.thread(entry.project, entry.thread_id).read_run(entry.run_id)
+        except NotFound:
+            return False
+
+    async def _finish(self) -> None:
+        """Let what is being worked on come to an end."""
+        working = list(self._working.values())
+        if working:
+            await asyncio.wait(working, timeout=GRACE_SECONDS)
+        self._stopping.now.set()
+        if working:
+            await asyncio.wait(working)

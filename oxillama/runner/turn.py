@@ -1,0 +1,146 @@
+"""One turn of a run: ask the engine once, and write what comes back through the claim, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from oxillama import ids
+from oxillama.engine.interface import CallDelta, ChatRequest, Engine, Finished, RefusalDelta, TextDelta, TokenUsage
+from oxillama.errors import EngineAnswerUnusable, PromptTooLong
+from oxillama.lifecycle.claim import Claim
+from oxillama.objects import run as run_object
+from oxillama.objects import step as step_object
+from oxillama.runner.prompt import BudgetSpent, chat_request
+
+log = logging.getLogger(__name__)
+
+#: How much of the context is tried after the engine found a prompt too long. Its tokens may be shorter than we thought.
+_SHRINKS = (1.0, 0.6, 0.3, 0.1)
+
+_INCOMPLETE = {"length": "max_tokens", "content_filter": "content_filter"}
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Turn:
+    """The answer as it grows. Text before the first call is a message; after it, text has no place in the API and is left out.
+
+    Args:
+        claim: the run.
+        engine: who answers.
+    """
+
+    def __init__(self, claim: Claim, engine: Engine) -> None:
+        self._claim, self._engine = claim, engine
+        self._functions = {tool["function"]["name"] for tool in claim.run["tools"] if tool["type"] == "function"}
+        self._text: list[str] = []
+        self._message_open = False
+        self._calls: list[dict[str, Any]] = []
+        self._leading_space = ""
+
+    async def run(self) -> None:
+        """Ask, write, and leave the run ended or waiting for tool outputs.
+
+        Raises:
+            EngineError: the engine failed; what was written stays.
+            ClaimLost: the run is not ours any more.
+        """
+        try:
+            for position, shrink in enumerate(_SHRINKS, 1):
+                request = await chat_request(self._engine, self._claim.thread, self._claim.run, shrink=shrink)
+                try:
+                    await self._ask(request)
+                    return
+                except PromptTooLong:
+                    if position == len(_SHRINKS) or len(request.messages) <= 2:
+                        raise
+        except BudgetSpent as spent:
+            await blocking(self._claim.run_out, spent.reason)
+
+    async def _ask(self, request: ChatRequest) -> None:
+        async with contextlib.aclosing(self._engine.stream(request)) as deltas:
+            async for delta in deltas:
+                match delta:
+                    case TextDelta(text) | RefusalDelta(text) if not self._calls:
+                        await self._add_text(text)
+                    case CallDelta():
+                        await self._add_call(delta)
+                    case Finished(reason, usage):
+                        await self._finish(reason, self._counted(usage, request))
+
+    async def _add_text(self, text: str) -> None:
+        if not self._message_open:
+            # Some models send blank lines before they call a tool: those are no message.
+            self._leading_space += text
+            if not self._leading_space.strip():
+                return
+            text = self._leading_space
+            await self._open_message()
+        self._claim.add_text(text)
+        self._text.append(text)
+
+    async def _open_message(self) -> None:
+        await blocking(self._claim.begin_message)
+        self._message_open = True
+
+    async def _add_call(self, delta: CallDelta) -> None:
+        if delta.index > 0 and not self._claim.run["parallel_tool_calls"]:
+            return
+        if delta.index == len(self._calls):
+            await self._open_call(delta.name or "")
+        if delta.index >= len(self._calls):
+            raise EngineAnswerUnusable("The model engine sent tool calls out of order.")
+        if delta.arguments:
+            self._calls[delta.index]["function"]["arguments"] += delta.arguments
+            self._claim.add_arguments(delta.index, delta.arguments)
+
+    async def _open_call(self, name: str) -> None:
+        if name not in self._functions:
+            raise EngineAnswerUnusable(f"The model called the function '{name[:64]}', which this run does not have.")
+        if self._message_open:
+            await blocking(self._claim.end_message, "".join(self._text))
+            self._message_open = False
+        if not self._calls:
+            await blocking(self._claim.begin_calls)
+        call = step_object.function_call(ids.new_call_id(), name, "")
+        self._claim.open_call(len(self._calls), call)
+        self._calls.append(call)
+
+    async def _finish(self, reason: str, usage: dict[str, Any]) -> None:
+        if self._calls and reason == "length":
+            await blocking(self._claim.run_out, "max_completion_tokens", usage)
+        elif self._calls:
+            await blocking(self._claim.require_action, self._calls, usage)
+        else:
+            if not self._message_open:
+                await self._open_message()
+                if self._leading_space:
+                    self._claim.add_text(self._leading_space)
+                    self._text.append(self._leading_space)
+            await blocking(self._claim.finish, "".join(self._text), usage, _INCOMPLETE.get(reason))
+
+    def _counted(self, usage: TokenUsage | None, request: ChatRequest) -> dict[str, Any]:
+        """Tokens of this turn; estimated as a third of the characters when the engine does not say."""
+        if usage is not None:
+            return run_object.usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
+        asked = sum(len(str(message.get("content") or "")) for message in request.messages)
+        answered = len("".join(self._text)) + sum(len(call["function"]["arguments"]) for call in self._calls)
+        return run_object.usage(-(-asked // 3), -(-answered // 3))
+
+
+async def blocking(act: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """Do something that waits for a disk or a lock in a thread of its own. When cancelled, it is waited for all the same."""
+    task = asyncio.ensure_future(asyncio.to_thread(act, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is not None:
+            log.info("%s was interrupted, and ended with %s", getattr(act, "__name__", act), type(task.exception()).__name__)
+        raise

@@ -1,0 +1,177 @@
+"""Settings: every environment variable, its default, its check and what it is for. The README's table is made from here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oxillama.errors import SettingsInvalid
+
+_PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable.
+
+    Attributes:
+        name: of the variable.
+        default: its text when it is not set; None when unset has a meaning of its own.
+        parse: text to value; raises ValueError with a text that says what is allowed.
+        meaning: one line for the README.
+    """
+
+    name: str
+    default: str | None
+    parse: Callable[[str], Any]
+    meaning: str
+
+
+def _at_least(minimum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < minimum:
+            raise ValueError(f"a whole number, at least {minimum}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(" or ".join(allowed))
+        return text
+
+    return parse
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError("an address and a port, for instance 127.0.0.1:8000")
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+        raise ValueError("an http or https address, for instance http://127.0.0.1:11434/v1")
+    return text.rstrip("/")
+
+
+def _keys(text: str) -> dict[str, str]:
+    projects = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        project, separator, key = entry.rpartition(":")
+        project = project if separator else "default"
+        if not key or not _PROJECT.fullmatch(project):
+            raise ValueError("project:key,project:key; a project's name has 1 to 64 letters, digits, - and _")
+        projects[key] = project
+    return projects
+
+
+def _model_map(text: str) -> dict[str, str]:
+    names = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        asked, separator, served = entry.partition("=")
+        if not (separator and asked and served):
+            raise ValueError("name=engine's name,name=engine's name; for instance gpt-4o=qwen3-8b")
+        names[asked.strip()] = served.strip()
+    return names
+
+
+SETTINGS = (
+    Setting("OXILLAMA_BIND", "127.0.0.1:8000", _address, "Address and port to serve on. Anything but loopback needs `OXILLAMA_API_KEYS`."),
+    Setting("OXILLAMA_DATA_DIR", "./data", Path, "Where everything is kept. Local disks only."),
+    Setting("OXILLAMA_ENGINE_URL", None, _url, "Base URL of an OpenAI-compatible engine, up to and with `/v1`. Unset: the embedded engine."),
+    Setting("OXILLAMA_ENGINE_API_KEY", None, str, "Key for that engine."),
+    Setting("OXILLAMA_MODEL_PATH", None, Path, "GGUF file for the embedded engine. Unset: the small model that comes along."),
+    Setting("OXILLAMA_API_KEYS", None, _keys, "`project:key`, comma-separated; a bare key belongs to project `default`. Unset: open to all, on loopback only."),
+    Setting("OXILLAMA_WORKERS", "2", _at_least(1), "Web worker processes."),
+    Setting("OXILLAMA_THREADS", "8", _at_least(1), "Request threads of each web worker, besides those for open streams."),
+    Setting("OXILLAMA_MAX_STREAMS", "512", _at_least(1), "Open streams of each web worker; beyond that 429."),
+    Setting("OXILLAMA_RUN_CONCURRENCY", "4", _at_least(1), "Runs that a runner executes at once; slots of the embedded engine."),
+    Setting("OXILLAMA_DURABILITY", "full", _one_of("full", "relaxed"), "`full`: what was acknowledged survives a power cut. `relaxed`: it survives the death of any process; faster."),
+    Setting("OXILLAMA_MODEL_MAP", "", _model_map, "`gpt-4o=qwen3-8b`, comma-separated: the engine's name for a name that programs use."),
+    Setting("OXILLAMA_RUN_EXPIRY_SECONDS", "600", _at_least(1), "Life of a run, waiting for tool outputs included."),
+    Setting("OXILLAMA_FIRST_TOKEN_SECONDS", "120", _at_least(1), "How long the engine may take to its first token."),
+    Setting("OXILLAMA_STALL_SECONDS", "60", _at_least(1), "How long the engine may pause between tokens."),
+    Setting("OXILLAMA_CONTEXT_TOKENS", "4096", _at_least(256), "Context of each slot of the embedded engine, in tokens."),
+    Setting("OXILLAMA_MAX_BODY_BYTES", str(8 * 1024 * 1024), _at_least(1024), "Largest request body; beyond that 413."),
+    Setting("OXILLAMA_EMBEDDED_PORT", None, _at_least(1), "Loopback port of the embedded engine. `make serve` chooses a free one; set it to start the parts by hand."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked environment. One attribute per setting, named as the variable without its prefix, in lower case."""
+
+    bind: str
+    data_dir: Path
+    engine_url: str | None
+    engine_api_key: str | None
+    model_path: Path | None
+    api_keys: dict[str, str] | None
+    workers: int
+    threads: int
+    max_streams: int
+    run_concurrency: int
+    durability: str
+    model_map: dict[str, str]
+    run_expiry_seconds: int
+    first_token_seconds: int
+    stall_seconds: int
+    context_tokens: int
+    max_body_bytes: int
+    embedded_port: int | None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded engine answers."""
+        return self.engine_url is None
+
+    @property
+    def engine_base_url(self) -> str:
+        """Where the engine listens, up to and with `/v1`.
+
+        Raises:
+            SettingsInvalid: no engine is configured and nobody chose a port for the embedded one.
+        """
+        if self.engine_url is not None:
+            return self.engine_url
+        if self.embedded_port is None:
+            raise SettingsInvalid("set OXILLAMA_ENGINE_URL, or OXILLAMA_EMBEDDED_PORT for the embedded engine")
+        return f"http://127.0.0.1:{self.embedded_port}/v1"
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """The settings in `environ`. An empty variable counts as unset.
+
+    Raises:
+        SettingsInvalid: a variable holds something that is not allowed, or the server would be open to the network without keys.
+    """
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = environ.get(setting.name) or setting.default
+        try:
+            values[setting.name.removeprefix("OXILLAMA_").lower()] = None if text is None else setting.parse(text)
+        except ValueError as error:
+            # Never the value itself: it may hold a key.
+            raise SettingsInvalid(f"{setting.name} must be {error}") from None
+    settings = Settings(**values)
+    if settings.api_keys is None and not _is_loopback(settings.bind):
+        raise SettingsInvalid(
+            f"OXILLAMA_BIND={settings.bind} is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1"
+        )
+    return settings
+
+
+def _is_loopback(bind: str) -> bool:
+    host = bind.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,117 @@
+"""The store: the data directory and everything in it. Knows nothing of HTTP; nobody else opens files there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from oxillama.errors import StoreUnavailable
+from oxillama.store.assistants import AssistantStore
+from oxillama.store.disk import Disk
+from oxillama.store.file_system import refuse_network_file_system
+from oxillama.store.layout import Layout, ThreadLayout
+from oxillama.store.run_queue import RunQueue
+from oxillama.store.threads import LockedThread, ThreadFolder
+
+#: Raised when the layout changes so that older programs could not read it.
+FORMAT = 1
+
+_LEFTOVER_AGE_SECONDS = 3600
+
+
+class Store:
+    """One data directory. Make it with `Store.open`; any number of processes may have the same one open."""
+
+    def __init__(self, layout: Layout, disk: Disk) -> None:
+        self._layout, self._disk = layout, disk
+        self.assistants = AssistantStore(disk, layout)
+        self.queue = RunQueue(disk, layout)
+
+    @classmethod
+    def open(cls, data_dir: Path, *, durable: bool = True) -> Store:
+        """Open a data directory, and create what is missing in it.
+
+        Raises:
+            StoreUnavailable: it cannot be written, lies on a network file system, or was written by a later version.
+        """
+        layout = Layout(os.path.abspath(data_dir))
+        disk = Disk(layout.temporary, durable)
+        os.makedirs(os.path.dirname(layout.root), exist_ok=True)
+        for folder in (layout.root, layout.temporary, layout.trash, layout.runners, layout.projects, layout.queue):
+            disk.make_directory(folder)
+        for folder in (layout.active, layout.waiting):
+            disk.make_directory(folder)
+        refuse_network_file_system(layout.root)
+        store = cls(layout, disk)
+        store._check_format()
+        store.create_project("default")
+        return store
+
+    def create_project(self, project: str) -> None:
+        """Make room for a project, if it has none yet."""
+        for folder in (self._layout.project(project), self._layout.assistants(project), self._layout.threads(project)):
+            if not os.path.isdir(folder):
+                self._disk.make_directory(folder)
+                self._disk.sync_directory(os.path.dirname(folder))
+
+    def thread(self, project: str, thread_id: str) -> ThreadFolder:
+        """A thread, whether it exists or not. `thread_id` must have passed `ids.check`."""
+        return ThreadFolder(self._disk, self._layout.thread(project, thread_id), project, thread_id)
+
+    def create_thread(self, project: str, thread: dict[str, Any], fill: Callable[[LockedThread], None]) -> bytes:
+        """Create a Thread with all that comes with it, at once: it is there whole, or not at all.
+
+        Args:
+            project: whose it is.
+            thread: the Thread.
+            fill: writes its first messages and runs.
+        """
+        folder = self._disk.temporary_path()
+        self._disk.make_directory(folder)
+        building = LockedThread(self._disk, ThreadLayout(folder), project, thread["id"])
+        content = building.write(thread)
+        fill(building)
+        self._disk.rename(folder, self._layout.thread(project, thread["id"]).folder)
+        return content
+
+    def delete_thread(self, thread: LockedThread) -> None:
+        """Delete a Thread and all that is in it."""
+        thread.remove(self._layout.trash)
+
+    def check_writable(self) -> None:
+        """Raise an error of the store unless something can be written just now."""
+        path = self._disk.temporary_path()
+        self._disk.touch(path)
+        self._disk.unlink(path)
+
+    def sweep(self) -> None:
+        """Remove what was deleted, and what crashes left in places where nothing stays."""
+        for name in self._disk.names(self._layout.trash):
+            shutil.rmtree(os.path.join(self._layout.trash, name), ignore_errors=True)
+        oldest = time.time() - _LEFTOVER_AGE_SECONDS
+        for name in self._disk.names(self._layout.temporary):
+            path = os.path.join(self._layout.temporary, name)
+            try:
+                if os.stat(path).st_mtime > oldest:
+                    continue
+            except FileNotFoundError:
+                continue
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                self._disk.unlink(path)
+
+    def _check_format(self) -> None:
+        try:
+            found = orjson.loads(self._disk.read(self._layout.format))["format"]
+        except FileNotFoundError:
+            self._disk.replace(self._layout.format, orjson.dumps({"format": FORMAT}))
+            return
+        if found > FORMAT:
+            raise StoreUnavailable(self._layout.root, f"written by a later version of oxillama (format {found}, this one knows {FORMAT})")

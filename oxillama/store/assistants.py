@@ -1,0 +1,61 @@
+"""AssistantStore: one file an assistant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from oxillama import ids
+from oxillama.errors import NotFound
+from oxillama.objects.page import Page, PageQuery
+from oxillama.store import locks
+from oxillama.store.disk import Disk
+from oxillama.store.layout import Layout
+from oxillama.store.paging import SortedIds, read_page
+
+
+class AssistantStore:
+    """The assistants of all projects. Every method that changes something is atomic, and durable when it returns."""
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk, self._layout = disk, layout
+
+    def insert(self, project: str, assistant: dict[str, Any]) -> bytes:
+        """Store a new Assistant; its wire form."""
+        content = orjson.dumps(assistant)
+        self._disk.replace(self._layout.assistant(project, assistant["id"]), content)
+        return content
+
+    def get(self, project: str, assistant_id: str) -> bytes:
+        """An Assistant in wire form. Raises NotFound."""
+        try:
+            return self._disk.read(self._layout.assistant(project, assistant_id))
+        except FileNotFoundError:
+            raise NotFound("assistant", assistant_id) from None
+
+    def update(self, project: str, assistant_id: str, changes: dict[str, Any]) -> bytes:
+        """Change fields of an Assistant; its new wire form. Raises NotFound."""
+        with locks.exclusive(self._layout.assistants(project)):
+            content = orjson.dumps({**orjson.loads(self.get(project, assistant_id)), **changes})
+            self._disk.replace(self._layout.assistant(project, assistant_id), content)
+        return content
+
+    def delete(self, project: str, assistant_id: str) -> None:
+        """Remove an Assistant. Runs keep their own copy of what they need. Raises NotFound."""
+        with locks.exclusive(self._layout.assistants(project)):
+            if not self._disk.unlink(self._layout.assistant(project, assistant_id)):
+                raise NotFound("assistant", assistant_id)
+            self._disk.sync_directory(self._layout.assistants(project))
+
+    def page(self, project: str, query: PageQuery) -> Page:
+        """A part of the list. Raises NotFound for an unknown cursor."""
+        names = (name.removesuffix(".json") for name in self._disk.names(self._layout.assistants(project)))
+        known = SortedIds(sorted(filter(ids.is_ours, names)))
+        return read_page(known, query, "assistant", lambda assistant_id, _: self._read_or_none(project, assistant_id))
+
+    def _read_or_none(self, project: str, assistant_id: str) -> bytes | None:
+        try:
+            return self.get(project, assistant_id)
+        except NotFound:
+            return None

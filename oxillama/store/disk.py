@@ -1,0 +1,147 @@
+"""Disk: the one seam through which everything that is written to the data directory passes.
+
+Each method is one step that a crash can fall before or behind. Errors of the operating system leave as errors of the store, except
+FileNotFoundError: that something is gone is for the caller to judge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+from collections.abc import Iterator
+
+from oxillama.errors import StoreFull, StoreUnavailable
+
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Disk:
+    """File operations below one data directory.
+
+    Args:
+        temporary: an existing directory on the same file system, for files that are not in place yet.
+        durable: whether to wait until the device has what was written. When False, what is written survives the death of any
+            process, and not a power cut.
+    """
+
+    def __init__(self, temporary: str, durable: bool) -> None:
+        self.temporary, self.durable = temporary, durable
+        self._counter = itertools.count()
+
+    def read(self, path: str) -> bytes:
+        """A whole file. FileNotFoundError when there is none, or when something on the way is not a directory."""
+        with naming(path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                pieces = []
+                while piece := os.read(fd, 1 << 20):
+                    pieces.append(piece)
+                return b"".join(pieces)
+            finally:
+                os.close(fd)
+
+    def names(self, path: str) -> list[str]:
+        """The names in a directory, in no order; none when it does not exist."""
+        try:
+            with naming(path):
+                return os.listdir(path)
+        except FileNotFoundError:
+            return []
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Put a file in place, so that every reader sees the old one or the new one, whole."""
+        temporary = self.temporary_path()
+        with naming(path):
+            try:
+                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+                try:
+                    self.write(fd, content)
+                    self.sync(fd)
+                finally:
+                    os.close(fd)
+                os.rename(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+        self.sync_directory(os.path.dirname(path))
+
+    def touch(self, path: str) -> None:
+        """Create an empty file, or leave the one that is there. Never synced: for hints only."""
+        with naming(path):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+
+    def unlink(self, path: str) -> bool:
+        """Remove a file. False when it was not there: of several that try, exactly one gets True."""
+        try:
+            with naming(path):
+                os.unlink(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def make_directory(self, path: str) -> None:
+        """Create a directory that is not there yet; leaves an existing one as it is. The name itself is not synced."""
+        with naming(path), contextlib.suppress(FileExistsError):
+            os.mkdir(path, DIRECTORY_MODE)
+
+    def rename(self, source: str, target: str) -> None:
+        """Move a file or directory to a new name; the name is synced."""
+        with naming(target):
+            os.rename(source, target)
+        self.sync_directory(os.path.dirname(target))
+
+    def open(self, path: str, flags: int) -> int:
+        """A descriptor. The caller closes it."""
+        with naming(path):
+            return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+
+    def write(self, fd: int, content: bytes) -> None:
+        """Write all of it. One system call unless the disk is nearly full."""
+        with naming(str(fd)):
+            while content:
+                content = content[os.write(fd, content) :]
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut a file to `size` bytes."""
+        with naming(str(fd)):
+            os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        """Wait until a file's content is on the device."""
+        if self.durable:
+            with naming(str(fd)):
+                os.fdatasync(fd)
+
+    def sync_directory(self, path: str) -> None:
+        """Wait until the names in a directory are on the device."""
+        if self.durable:
+            with naming(path):
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+
+    def temporary_path(self) -> str:
+        """A name that nobody else uses, for something that is not in place yet."""
+        return os.path.join(self.temporary, f"{os.getpid()}-{os.urandom(4).hex()}-{next(self._counter)}")
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Turn errors of the operating system into errors of the store that name the file."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except FileExistsError:
+        raise
+    except OSError as error:
+        kind = StoreFull if error.errno in _FULL else StoreUnavailable
+        raise kind(error.filename or path, error.strerror or type(error).__name__) from error

@@ -1,0 +1,123 @@
+"""EventLog: everything a run ever streamed, in SSE framing, append only. Streaming a run is copying bytes from here."""
+
+from __future__ import annotations
+
+import os
+
+from oxillama.errors import ClaimLost
+from oxillama.store.disk import Disk, naming
+from oxillama.store.locks import holding
+
+_LONGEST_READ = 256 * 1024
+_FRAME_END = b"\n\n"
+
+
+class EventLog:
+    """The log of one run. A position is the byte offset behind a frame; logs are never rewritten, so it stays true."""
+
+    def __init__(self, disk: Disk, path: str) -> None:
+        self._disk, self.path = disk, path
+
+    def append(self, frames: bytes) -> int:
+        """Add whole frames and wait for the device; the offset behind them. For whoever holds the thread's lock and does not own the run.
+
+        A frame that a power cut left torn is cut off first: no reader was given it.
+        """
+        fd = self._disk.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        try:
+            with holding(fd, self.path):
+                size = os.fstat(fd).st_size
+                whole = size if _ends_with_frame(fd, size) else _last_frame_end(os.pread(fd, size, 0))
+                if whole < size:
+                    self._disk.truncate(fd, whole)
+                self._disk.write(fd, frames)
+                self._disk.sync(fd)
+                return whole + len(frames)
+        finally:
+            os.close(fd)
+
+    def end(self) -> int:
+        """Bytes in the log; 0 when there is none."""
+        try:
+            with naming(self.path):
+                return os.stat(self.path).st_size
+        except FileNotFoundError:
+            return 0
+
+    def read_all(self) -> bytes:
+        """Every whole frame."""
+        try:
+            log = self._disk.read(self.path)
+        except FileNotFoundError:
+            return b""
+        return log[: _last_frame_end(log)]
+
+    def reader(self) -> EventReader:
+        """Follow the log from any position. FileNotFoundError when there is none."""
+        return EventReader(self._disk.open(self.path, os.O_RDONLY))
+
+    def writer(self, run_id: str) -> EventWriter:
+        """For the runner that owns the run: appends from here on, as long as nobody else does."""
+        return EventWriter(self._disk, self.path, run_id)
+
+
+class EventReader:
+    """One reader's descriptor; it stays good when the log is moved away with its thread. Close it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, position: int) -> bytes:
+        """Whole frames behind `position`; empty when there are none yet."""
+        data = os.pread(self._fd, _LONGEST_READ, position)
+        end = _last_frame_end(data)
+        if end == 0 and len(data) == _LONGEST_READ:
+            data = os.pread(self._fd, os.fstat(self._fd).st_size - position, position)
+            end = _last_frame_end(data)
+        return data[:end]
+
+    def is_position(self, position: int) -> bool:
+        """Whether a frame can begin at this offset, now or later."""
+        return position <= os.fstat(self._fd).st_size and _ends_with_frame(self._fd, position)
+
+    def is_gone(self) -> bool:
+        """Whether the log was deleted since it was opened."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)
+
+
+class EventWriter:
+    """The owner's way to append: one write, without waiting for the device, while the log is as this writer left it."""
+
+    def __init__(self, disk: Disk, path: str, run_id: str) -> None:
+        self._disk, self._path, self._run_id = disk, path, run_id
+        self._fd = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._end = os.fstat(self._fd).st_size
+
+    def append(self, frames: bytes) -> None:
+        """Add whole frames.
+
+        Raises:
+            ClaimLost: somebody else has written, so the run is no longer ours alone: its status must be read again.
+        """
+        with holding(self._fd, self._path):
+            if os.fstat(self._fd).st_size != self._end:
+                raise ClaimLost(self._run_id)
+            self._disk.write(self._fd, frames)
+            self._end += len(frames)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)
+
+
+def _ends_with_frame(fd: int, position: int) -> bool:
+    return position == 0 or os.pread(fd, 2, max(position - 2, 0)) == _FRAME_END
+
+
+def _last_frame_end(data: bytes) -> int:
+    end = data.rfind(_FRAME_END)
+    return 0 if end < 0 else end + len(_FRAME_END)

@@ -1,0 +1,101 @@
+"""Layout: every path of the data directory, made from checked ids. Nobody else joins paths.
+
+<data>/format.json                              the number of this layout
+<data>/tmp/                                     files and folders that are not in place yet
+<data>/trash/                                   deleted threads, until they are swept
+<data>/runners/<runner_id>                      locked by a runner for as long as it lives
+<data>/queue/active/<run_id>                    a run that is not terminal: where it is, and who works on it
+<data>/queue/waiting/<run_id>                   a hint that a run may be claimed
+<data>/projects/<project>/assistants/<id>.json
+<data>/projects/<project>/threads/<id>/         from here on the layout of oxillama-server 0.1.3
+    meta.json                                   the Thread
+    messages.jsonl                              its Messages, oldest first
+    messages.torn                               last lines that a crash cut short
+    messages/<message_id>.json                  a Message that was modified or deleted since
+    runs.log                                    ids of its Runs, oldest first
+    runs/<run_id>/status.json                   the Run
+    runs/<run_id>/events.sse                    everything it streamed
+    runs/<run_id>/additional_messages.jsonl     Messages that came with it and are not in the log yet
+    runs/<run_id>/steps/<step_id>.json          its RunSteps
+"""
+
+from __future__ import annotations
+
+from os.path import join
+
+
+class Layout:
+    """Paths below one data directory."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.format = join(root, "format.json")
+        self.temporary = join(root, "tmp")
+        self.trash = join(root, "trash")
+        self.runners = join(root, "runners")
+        self.queue = join(root, "queue")
+        self.active = join(root, "queue", "active")
+        self.waiting = join(root, "queue", "waiting")
+        self.projects = join(root, "projects")
+
+    def project(self, project: str) -> str:
+        """The folder of a project."""
+        return join(self.projects, project)
+
+    def assistants(self, project: str) -> str:
+        """The folder of a project's assistants."""
+        return join(self.projects, project, "assistants")
+
+    def assistant(self, project: str, assistant_id: str) -> str:
+        """An Assistant."""
+        return join(self.projects, project, "assistants", f"{assistant_id}.json")
+
+    def threads(self, project: str) -> str:
+        """The folder of a project's threads."""
+        return join(self.projects, project, "threads")
+
+    def thread(self, project: str, thread_id: str) -> ThreadLayout:
+        """The paths of a thread."""
+        return ThreadLayout(join(self.projects, project, "threads", thread_id))
+
+
+class ThreadLayout:
+    """Paths below one thread's folder, wherever that is just now."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.meta = join(folder, "meta.json")
+        self.messages = join(folder, "messages.jsonl")
+        self.torn_messages = join(folder, "messages.torn")
+        self.overlays = join(folder, "messages")
+        self.runs_log = join(folder, "runs.log")
+        self.torn_runs = join(folder, "runs.torn")
+        self.runs = join(folder, "runs")
+
+    def overlay(self, message_id: str) -> str:
+        """The later version of a Message."""
+        return join(self.overlays, f"{message_id}.json")
+
+    def run(self, run_id: str) -> str:
+        """The folder of a Run."""
+        return join(self.runs, run_id)
+
+    def status(self, run_id: str) -> str:
+        """A Run."""
+        return join(self.runs, run_id, "status.json")
+
+    def events(self, run_id: str) -> str:
+        """A Run's event log."""
+        return join(self.runs, run_id, "events.sse")
+
+    def additional_messages(self, run_id: str) -> str:
+        """Messages that came with a Run."""
+        return join(self.runs, run_id, "additional_messages.jsonl")
+
+    def steps(self, run_id: str) -> str:
+        """The folder of a Run's steps."""
+        return join(self.runs, run_id, "steps")
+
+    def step(self, run_id: str, step_id: str) -> str:
+        """A RunStep."""
+        return join(self.runs, run_id, "steps", f"{step_id}.json")

@@ -1,0 +1,115 @@
+"""RunQueue: which runs are not terminal, who works on them, and which may be claimed.
+
+An entry under `active` stays from the moment before a run exists until it is terminal. Markers under `waiting` are hints: losing one costs
+time, never a run.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from oxillama import ids
+from oxillama.store import locks
+from oxillama.store.disk import Disk
+from oxillama.store.layout import Layout
+
+
+@dataclass(frozen=True)
+class ActiveRun:
+    """One run that is not terminal.
+
+    Attributes:
+        run_id, project, thread_id: where it is.
+        expires_at: Unix seconds.
+        attempt: rises with every claim; what a runner writes counts only while this is the number it claimed with.
+        runner: id of the runner that works on it, or None.
+        deaths: how many runners died while they worked on this turn of it.
+        turn_usage: tokens of a turn that waits for tool outputs; its step shows them once it is completed.
+    """
+
+    run_id: str
+    project: str
+    thread_id: str
+    expires_at: int
+    attempt: int = 0
+    runner: str | None = None
+    deaths: int = 0
+    turn_usage: dict[str, Any] | None = None
+
+
+class RunQueue:
+    """The folders `queue` and `runners` of a data directory."""
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk, self._layout = disk, layout
+
+    def save(self, entry: ActiveRun) -> None:
+        """Record an active run; durable when this returns."""
+        self._disk.replace(self._entry(entry.run_id), orjson.dumps(asdict(entry)))
+
+    def load(self, run_id: str) -> ActiveRun | None:
+        """The entry of an active run, or None."""
+        try:
+            return ActiveRun(**orjson.loads(self._disk.read(self._entry(run_id))))
+        except FileNotFoundError:
+            return None
+
+    def remove(self, run_id: str) -> None:
+        """The run is terminal, or never came to be."""
+        self._disk.unlink(self._entry(run_id))
+
+    def active(self) -> list[str]:
+        """Ids of all active runs, oldest first."""
+        return _sorted_ids(self._disk.names(self._layout.active))
+
+    def offer(self, run_id: str) -> None:
+        """Let runners know that a run may be claimed."""
+        self._disk.touch(self._marker(run_id))
+
+    def offered(self) -> list[str]:
+        """Ids of runs that may be claimed, oldest first."""
+        return _sorted_ids(self._disk.names(self._layout.waiting))
+
+    def take(self, run_id: str) -> bool:
+        """Take a marker away. Of several runners that try, exactly one gets True."""
+        return self._disk.unlink(self._marker(run_id))
+
+    @property
+    def waiting_directory(self) -> str:
+        """Where markers appear, for a runner that wants to be woken."""
+        return self._layout.waiting
+
+    def join(self, runner_id: str) -> int:
+        """Enter a runner, which counts as alive until its process ends; the descriptor that keeps it so."""
+        return locks.hold_for_life(self._runner(runner_id))
+
+    def is_alive(self, runner_id: str | None) -> bool:
+        """Whether the process of a runner lives."""
+        return runner_id is not None and locks.is_held(self._runner(runner_id))
+
+    def runners(self) -> list[str]:
+        """Ids of the runners that live. Files of dead ones are removed on the way."""
+        alive = []
+        for runner_id in self._disk.names(self._layout.runners):
+            if self.is_alive(runner_id):
+                alive.append(runner_id)
+            else:
+                self._disk.unlink(self._runner(runner_id))
+        return alive
+
+    def _entry(self, run_id: str) -> str:
+        return os.path.join(self._layout.active, run_id)
+
+    def _marker(self, run_id: str) -> str:
+        return os.path.join(self._layout.waiting, run_id)
+
+    def _runner(self, runner_id: str) -> str:
+        return os.path.join(self._layout.runners, runner_id)
+
+
+def _sorted_ids(names: list[str]) -> list[str]:
+    return sorted(name for name in names if ids.is_ours(name))

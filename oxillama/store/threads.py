@@ -1,0 +1,289 @@
+"""Threads: a folder each, with its messages, runs and steps. Reading needs no lock; writing is possible only through a LockedThread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from oxillama import ids
+from oxillama.errors import CorruptRecord, NotFound
+from oxillama.objects import run as run_object
+from oxillama.objects.page import Page, PageQuery
+from oxillama.objects.stream_event import message_so_far
+from oxillama.store import legacy, locks
+from oxillama.store.disk import Disk
+from oxillama.store.event_log import EventLog
+from oxillama.store.layout import ThreadLayout
+from oxillama.store.lines import Lines
+from oxillama.store.message_log import MessageLog
+from oxillama.store.paging import Sequence, SortedIds, read_page
+
+
+class ThreadFolder:
+    """What is stored of one thread. Nothing is looked at before a method is called.
+
+    Args:
+        disk: where it lies.
+        layout: its paths.
+        project: whose it is.
+        thread_id: a checked id.
+    """
+
+    def __init__(self, disk: Disk, layout: ThreadLayout, project: str, thread_id: str) -> None:
+        self._disk, self._layout = disk, layout
+        self.project, self.thread_id = project, thread_id
+        self.messages = MessageLog(disk, layout, self._message_being_written)
+        self._run_ids = Lines(disk, layout.runs_log, layout.torn_runs)
+
+    def read(self) -> bytes:
+        """The Thread in wire form. Raises NotFound."""
+        try:
+            content = self._disk.read(self._layout.meta)
+        except FileNotFoundError:
+            raise NotFound("thread", self.thread_id) from None
+        return orjson.dumps(legacy.thread(_parsed(content, self._layout.meta))) if ids.is_legacy(self.thread_id) else content
+
+    def require(self) -> None:
+        """Raise NotFound unless the thread exists."""
+        if not os.path.exists(self._layout.meta):
+            raise NotFound("thread", self.thread_id)
+
+    def read_run(self, run_id: str) -> bytes:
+        """A Run in wire form. Raises NotFound, for the thread when that is what is missing."""
+        run = self._run_or_none(run_id)
+        if run is None:
+            self.require()
+            raise NotFound("run", run_id)
+        return run
+
+    def load_run(self, run_id: str) -> dict[str, Any]:
+        """A Run. Raises NotFound."""
+        return _parsed(self.read_run(run_id), self._layout.status(run_id))
+
+    def page_runs(self, query: PageQuery) -> Page:
+        """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
+        self.require()
+        return read_page(self._runs_in_order(), query, "run", lambda run_id, _: self._run_or_none(run_id))
+
+    def active_run(self) -> dict[str, Any] | None:
+        """The Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
+        for run_id, _ in self._run_ids.backward(0, self._run_ids.end()):
+            status = self._run_or_none(run_id)
+            if status is not None:
+                run = _parsed(status, self._layout.status(run_id))
+                return run if run["status"] in run_object.ACTIVE else None
+        return None
+
+    def read_step(self, run_id: str, step_id: str) -> bytes:
+        """A RunStep in wire form. Raises NotFound, for the run when that is what is missing."""
+        step = self._step_or_none(run_id, step_id)
+        if step is None:
+            self.read_run(run_id)
+            raise NotFound("run step", step_id)
+        return step
+
+    def page_steps(self, run_id: str, query: PageQuery) -> Page:
+        """A part of the list of a Run's steps. Raises NotFound for the run or an unknown cursor."""
+        self.read_run(run_id)
+        return read_page(SortedIds(self._step_ids(run_id)), query, "run step", lambda step_id, _: self._step_or_none(run_id, step_id))
+
+    def load_steps(self, run_id: str) -> list[dict[str, Any]]:
+        """All steps of a Run, oldest first."""
+        steps = (self._step_or_none(run_id, step_id) for step_id in self._step_ids(run_id))
+        return [orjson.loads(step) for step in steps if step is not None]
+
+    def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
+        """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
+        self.require()
+        if run_id is None:
+            return self.messages.page(query)
+        if ids.is_legacy(run_id):
+            written = self.messages.ids_of_run(run_id)
+        else:
+            details = (step["step_details"] for step in self.load_steps(run_id))
+            written = [one["message_creation"]["message_id"] for one in details if one["type"] == "message_creation"]
+        return read_page(SortedIds(written), query, "message", lambda message_id, _: self.messages.get(message_id))
+
+    def read_message(self, message_id: str) -> bytes:
+        """A Message in wire form. Raises NotFound, for the thread when that is what is missing."""
+        message = self.messages.get(message_id)
+        if message is None:
+            self.require()
+            raise NotFound("message", message_id)
+        return message
+
+    def events(self, run_id: str) -> EventLog:
+        """The event log of a Run."""
+        return EventLog(self._disk, self._layout.events(run_id))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[LockedThread]:
+        """The thread, for one writer at a time. Raises NotFound."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locks.exclusive(self._layout.folder))
+            except FileNotFoundError:
+                raise NotFound("thread", self.thread_id) from None
+            thread = LockedThread(self._disk, self._layout, self.project, self.thread_id)
+            thread.require()
+            if ids.is_legacy(self.thread_id):
+                thread.adopt()
+            yield thread
+
+    def _run_or_none(self, run_id: str) -> bytes | None:
+        path = self._layout.status(run_id)
+        try:
+            content = self._disk.read(path)
+        except FileNotFoundError:
+            return None
+        return orjson.dumps(legacy.run(_parsed(content, path))) if ids.is_legacy(run_id) else content
+
+    def _runs_in_order(self) -> Sequence:
+        if ids.is_legacy(self.thread_id) and not os.path.exists(self._layout.runs_log):
+            return SortedIds(self._legacy_run_ids())
+        return self._run_ids
+
+    def _legacy_run_ids(self) -> list[str]:
+        """Runs that oxillama-server 0.1.3 left, by time: it kept no order."""
+        found = [name for name in self._disk.names(self._layout.runs) if ids.is_legacy(name)]
+        runs = [orjson.loads(run) for run in map(self._run_or_none, found) if run is not None]
+        return [run["id"] for run in sorted(runs, key=lambda run: (run["created_at"], run["id"]))]
+
+    def _step_or_none(self, run_id: str, step_id: str) -> bytes | None:
+        path = self._layout.step(run_id, step_id)
+        try:
+            content = self._disk.read(path)
+        except FileNotFoundError:
+            return None
+        if ids.is_legacy(step_id):
+            return orjson.dumps(legacy.step(_parsed(content, path), self.load_run(run_id)))
+        return content
+
+    def _step_ids(self, run_id: str) -> list[str]:
+        names = [name.removesuffix(".json") for name in self._disk.names(self._layout.steps(run_id))]
+        if not ids.is_legacy(run_id):
+            return sorted(filter(ids.is_ours, names))
+        steps = [(step_id, self._step_or_none(run_id, step_id)) for step_id in filter(ids.is_legacy, names)]
+        by_time = sorted((orjson.loads(step)["created_at"], step_id) for step_id, step in steps if step is not None)
+        return [step_id for _, step_id in by_time]
+
+    def _message_being_written(self) -> tuple[str, bytes] | None:
+        """The Message that the active run has begun and not finished, as far as it has come."""
+        run = self.active_run()
+        if run is None:
+            return None
+        for step in reversed(self.load_steps(run["id"])):
+            if step["type"] == "message_creation" and step["status"] == "in_progress":
+                message_id = step["step_details"]["message_creation"]["message_id"]
+                message = message_so_far(self.events(run["id"]).read_all(), message_id)
+                return None if message is None else (message_id, orjson.dumps(message))
+        return None
+
+
+class LockedThread(ThreadFolder):
+    """A thread whose lock this process holds. What a method wrote is durable when it returns."""
+
+    def write(self, thread: dict[str, Any]) -> bytes:
+        """Replace the Thread; its wire form."""
+        content = orjson.dumps(thread)
+        self._disk.replace(self._layout.meta, content)
+        return content
+
+    def write_run(self, run: dict[str, Any]) -> bytes:
+        """Replace the Run, or create it; its wire form."""
+        folder = self._layout.run(run["id"])
+        is_new = not os.path.exists(folder)
+        if is_new:
+            self._make_directory(self._layout.runs)
+            self._disk.make_directory(folder)
+        content = orjson.dumps(run)
+        self._disk.replace(self._layout.status(run["id"]), content)
+        if is_new:
+            self._disk.sync_directory(self._layout.runs)
+        return content
+
+    def log_run(self, run_id: str) -> None:
+        """Enter a Run in the thread's list, before the run itself is written: an entry without a run is passed over."""
+        self._run_ids.append([b'{"id":"%b"}' % run_id.encode()])
+
+    def write_step(self, step: dict[str, Any]) -> bytes:
+        """Replace the RunStep, or create it; its wire form."""
+        self._make_directory(self._layout.steps(step["run_id"]))
+        content = orjson.dumps(step)
+        self._disk.replace(self._layout.step(step["run_id"], step["id"]), content)
+        return content
+
+    def attach_messages(self, run_id: str, messages: list[dict[str, Any]]) -> None:
+        """Keep Messages with a Run that is not written yet, so that they come to be with it or not at all."""
+        self._make_directory(self._layout.runs)
+        self._make_directory(self._layout.run(run_id))
+        self._disk.replace(self._layout.additional_messages(run_id), b"\n".join(map(orjson.dumps, messages)))
+
+    def settle_messages(self, run_id: str) -> None:
+        """Put Messages that were kept with a Run into the log, those that are not there yet."""
+        path = self._layout.additional_messages(run_id)
+        try:
+            lines = self._disk.read(path).split(b"\n")
+        except FileNotFoundError:
+            return
+        missing = [line for line in lines if self.messages.find(orjson.loads(line)["id"]) is None]
+        if missing:
+            self.messages.append(missing)
+        self._disk.unlink(path)
+
+    def write_message(self, message: dict[str, Any]) -> bytes:
+        """Add a Message to the log, unless it is there already; its wire form."""
+        content = orjson.dumps(message)
+        if self.messages.find(message["id"]) is None:
+            self.messages.append([content])
+        return content
+
+    def write_overlay(self, message_id: str, value: dict[str, Any]) -> bytes:
+        """Put a later version, or the mark of its deletion, over a Message of the log; its wire form."""
+        self._make_directory(self._layout.overlays)
+        content = orjson.dumps(value)
+        self._disk.replace(self._layout.overlay(message_id), content)
+        return content
+
+    def last_stamp(self) -> int:
+        """The latest microsecond in any id of the thread, so that the next is later even if the clock stepped back."""
+        latest_run = self._run_ids.last_id()
+        steps = self._step_ids(latest_run) if latest_run is not None else []
+        newest = [self.messages.last_id(), latest_run, *steps[-1:]]
+        return max((ids.stamp_of(object_id) for object_id in newest if object_id is not None), default=0)
+
+    def remove(self, trash: str) -> None:
+        """Delete the thread: gone for every reader at once; the space is given back by a sweep."""
+        self._disk.rename(self._layout.folder, os.path.join(trash, os.path.basename(self._disk.temporary_path())))
+        self._disk.sync_directory(os.path.dirname(self._layout.folder))
+
+    def adopt(self) -> None:
+        """Before the first write to a thread of oxillama-server 0.1.3: give its runs an order, and fail those that it left unfinished."""
+        if os.path.exists(self._layout.runs_log):
+            return
+        run_ids = self._legacy_run_ids()
+        for run in map(self.load_run, run_ids):
+            if run["status"] in run_object.ACTIVE:
+                error = {"code": "server_error", "message": "The server that worked on this run was stopped."}
+                self.write_run(run_object.moved(run, "failed", last_error=error))
+        if run_ids:
+            self._run_ids.append([b'{"id":"%b"}' % run_id.encode() for run_id in run_ids])
+
+    def _make_directory(self, path: str) -> None:
+        if not os.path.exists(path):
+            self._disk.make_directory(path)
+            self._disk.sync_directory(os.path.dirname(path))
+
+
+def _parsed(content: bytes, path: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise CorruptRecord(path, f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CorruptRecord(path, "not a JSON object")
+    return value

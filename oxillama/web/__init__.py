@@ -1,0 +1,1 @@
+"""The HTTP side: Flask, one blueprint per noun. A view parses, calls and answers; the rules live below it."""

@@ -1,0 +1,51 @@
+"""Who is asking: bearer key to project, and the beta header that the Assistants API wants."""
+
+from __future__ import annotations
+
+import hmac
+
+from flask import Request
+
+from oxillama.errors import AuthenticationFailed, InvalidRequest
+from oxillama.settings import Settings
+
+_BETA = "assistants=v2"
+
+
+def project_of(request: Request, settings: Settings) -> str:
+    """The project that the request's key belongs to; `default` where no keys are configured.
+
+    Raises:
+        AuthenticationFailed: keys are configured and this is none of them.
+    """
+    if settings.api_keys is None:
+        return "default"
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise AuthenticationFailed(None)
+    # All keys are compared, each in constant time, so that the time taken tells nothing of any of them.
+    given = key.strip().encode()
+    matching = [project for known, project in settings.api_keys.items() if hmac.compare_digest(known.encode(), given)]
+    if not matching:
+        raise AuthenticationFailed(key.strip())
+    return matching[0]
+
+
+def check_beta_header(request: Request) -> None:
+    """Refuse a client that asks for another version of the Assistants API (behaviour.md, section 1).
+
+    A missing header is accepted: whoever writes a request by hand means the only version there is. So are other betas beside ours.
+
+    Raises:
+        InvalidRequest: the header names betas, and not this one.
+    """
+    asked = [name.strip() for name in request.headers.get("OpenAI-Beta", "").split(",") if name.strip()]
+    if not asked or _BETA in asked:
+        return
+    if any(name.startswith("assistants=") for name in asked):
+        message = (
+            "You must provide the 'OpenAI-Beta' header to access the Assistants API. "
+            "Please try again by setting the header 'OpenAI-Beta: assistants=v2'."
+        )
+        raise InvalidRequest(message, None, "invalid_beta")
+    raise InvalidRequest(f"Unknown beta requested: '{asked[0][:64]}'.", None, "invalid_beta")

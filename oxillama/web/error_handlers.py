@@ -1,0 +1,96 @@
+"""One table from the domain's errors to HTTP, and one shape for all of them (behaviour.md, section 9)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from oxillama import errors
+from oxillama.web.answers import json_value
+
+log = logging.getLogger(__name__)
+
+_SERVER_ERROR = "The server had an error processing your request. Sorry about that! You can retry your request."
+
+#: error class -> HTTP status and the envelope's type. The nearest class counts.
+TABLE: dict[type[errors.OxillamaError], tuple[int, str]] = {
+    errors.RequestRefused: (400, "invalid_request_error"),
+    errors.AuthenticationFailed: (401, "invalid_request_error"),
+    errors.NotFound: (404, "invalid_request_error"),
+    errors.LimitReached: (429, "requests"),
+    errors.StoreFull: (507, "server_error"),
+    errors.StoreUnavailable: (503, "server_error"),
+    errors.StoreError: (500, "server_error"),
+    errors.EngineError: (503, "server_error"),
+    errors.OxillamaError: (500, "server_error"),
+}
+
+
+def envelope(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """The body of every error. All four keys are always there."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` in the API's envelope."""
+    app.register_error_handler(errors.OxillamaError, _domain_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def _domain_error(error: errors.OxillamaError) -> Response:
+    status, kind = next(TABLE[one] for one in type(error).__mro__ if one in TABLE)
+    if isinstance(error, errors.StoreError):
+        log.error("%s %s: %s", request.method, request.path, error)
+    response = json_value(envelope(*_told(error, kind)), status)
+    if isinstance(error, errors.LimitReached):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def _told(error: errors.OxillamaError, kind: str) -> tuple[str, str, str | None, str | None]:
+    """Message, type, param and code for the caller."""
+    if isinstance(error, errors.RequestRefused):
+        return error.message, kind, error.param, error.code
+    if isinstance(error, errors.AuthenticationFailed):
+        return _key_refused(error.key), kind, None, None if error.key is None else "invalid_api_key"
+    if isinstance(error, errors.NotFound):
+        if error.noun == "model":
+            return f"The model '{error.object_id}' does not exist", kind, "model", "model_not_found"
+        return str(error), kind, None, None
+    if isinstance(error, errors.LimitReached):
+        return str(error), kind, None, "rate_limit_exceeded"
+    if isinstance(error, errors.StoreFull):
+        return "The server's disk is full, so nothing was stored. Try again when there is room.", kind, None, None
+    if isinstance(error, errors.EngineError):
+        return error.message, kind, None, None
+    return _SERVER_ERROR, kind, None, None
+
+
+def _key_refused(key: str | None) -> str:
+    if key is None:
+        return "You didn't provide an API key. Provide it in an Authorization header using Bearer auth (Authorization: Bearer YOUR_KEY)."
+    masked = f"{key[:3]}***{key[-2:]}" if len(key) >= 12 else "***"
+    return f"Incorrect API key provided: {masked}."
+
+
+def _http_error(error: HTTPException) -> Response:
+    if isinstance(error, NotFound):
+        return json_value(envelope(f"Invalid URL ({request.method} {request.path[:256]})", "invalid_request_error"), 404)
+    if isinstance(error, MethodNotAllowed):
+        message = f"Not allowed to {request.method} on {request.path[:256]}. (HINT: Perhaps you meant to use a different HTTP method?)"
+        response = json_value(envelope(message, "invalid_request_error", None, "method_not_supported"), 405)
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or []))
+        return response
+    if isinstance(error, RequestEntityTooLarge):
+        message = "The request body is larger than this server accepts."
+        return json_value(envelope(message, "invalid_request_error", None, "request_too_large"), 413)
+    return json_value(envelope(error.description or error.name, "invalid_request_error"), error.code or 400)
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return json_value(envelope(_SERVER_ERROR, "server_error"), 500)

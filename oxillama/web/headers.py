@@ -1,0 +1,37 @@
+"""What happens before and after every view: who is asking, and the headers that every answer has."""
+
+from __future__ import annotations
+
+import time
+
+from flask import Flask, Response, g, request
+
+from oxillama import ids
+from oxillama.settings import Settings
+from oxillama.web.auth import check_beta_header, project_of
+
+_BETA_ONLY = ("/v1/assistants", "/v1/threads")
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Check keys and beta header before each view of `app`; add the API's headers behind it (behaviour.md, section 1)."""
+
+    @app.before_request
+    def identify() -> None:
+        g.started = time.monotonic()
+        g.project = "default"
+        if request.path == "/health":
+            return
+        g.project = project_of(request, settings)
+        if request.path.startswith(_BETA_ONLY):
+            check_beta_header(request)
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        elapsed = time.monotonic() - g.get("started", time.monotonic())
+        response.headers["x-request-id"] = ids.new_request_id()
+        response.headers["openai-version"] = "2020-10-01"
+        response.headers["openai-processing-ms"] = str(int(elapsed * 1000))
+        response.headers["openai-organization"] = "oxillama"
+        response.headers["openai-project"] = g.get("project", "default")
+        return response

@@ -1,0 +1,53 @@
+"""The endpoints of messages."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from oxillama import ids
+from oxillama.lifecycle import threads as lifecycle
+from oxillama.schemas.messages import CreateMessage, ModifyMessage
+from oxillama.web.answers import json_bytes, json_value
+from oxillama.web.context import thread_folder
+from oxillama.web.parsing import body, list_query
+
+bp = Blueprint("messages", __name__, url_prefix="/v1/threads/<thread_id>/messages")
+
+
+@bp.get("")
+def list_messages(thread_id: str) -> Response:
+    """A part of the list; with `run_id`, of those that one run wrote."""
+    thread = thread_folder(thread_id)
+    query = list_query("message")
+    run_id = request.args.get("run_id") or None
+    if run_id is not None:
+        ids.check("run", run_id, "run_id")
+    return json_bytes(thread.page_messages(query, run_id).to_bytes())
+
+
+@bp.post("")
+def create_message(thread_id: str) -> Response:
+    """Add a Message; refused while a run is active."""
+    return json_bytes(lifecycle.create_message(thread_folder(thread_id), body(CreateMessage)))
+
+
+@bp.get("/<message_id>")
+def get_message(thread_id: str, message_id: str) -> Response:
+    """A Message."""
+    thread = thread_folder(thread_id)
+    return json_bytes(thread.read_message(ids.check("message", message_id, "message_id")))
+
+
+@bp.post("/<message_id>")
+def modify_message(thread_id: str, message_id: str) -> Response:
+    """Change the given fields of a Message."""
+    thread = thread_folder(thread_id)
+    ids.check("message", message_id, "message_id")
+    return json_bytes(lifecycle.modify_message(thread, message_id, body(ModifyMessage)))
+
+
+@bp.delete("/<message_id>")
+def delete_message(thread_id: str, message_id: str) -> Response:
+    """Delete a Message."""
+    thread = thread_folder(thread_id)
+    return json_value(lifecycle.delete_message(thread, ids.check("message", message_id, "message_id")))

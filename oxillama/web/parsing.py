@@ -1,0 +1,54 @@
+"""Request bodies and queries: bytes to checked values, or an InvalidRequest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import request
+
+from oxillama import ids
+from oxillama.errors import InvalidRequest
+from oxillama.objects.page import PageQuery
+from oxillama.schemas.loading import RequestSchema, load
+from oxillama.schemas.pages import page_query
+
+_JSON = "application/json"
+
+
+def body(schema: type[RequestSchema]) -> dict[str, Any]:
+    """The checked values of the request's body. No body at all counts as an empty object (behaviour.md, section 1).
+
+    Raises:
+        InvalidRequest: it is not JSON, does not say that it is, or does not fit the schema.
+    """
+    content = request.get_data(cache=False)
+    if not content:
+        return load(schema, {})
+    if request.mimetype != _JSON:
+        message = (
+            f"Unsupported content type: '{request.mimetype[:64]}'. This API method only accepts '{_JSON}' requests. "
+            f"Please try again with the header 'Content-Type: {_JSON}'."
+        )
+        raise InvalidRequest(message, None, "unsupported_content_type")
+    try:
+        parsed = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        # The position only: the parser's own text may quote the body.
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InvalidRequest(f"We could not parse the JSON body of your request: it is not valid JSON at {place}.") from None
+    return load(schema, parsed)
+
+
+def list_query(noun: str) -> PageQuery:
+    """What part of a list of `noun`s the request asks for.
+
+    Raises:
+        InvalidRequest: a limit, order or cursor that cannot be.
+        NotFound: a cursor that was never the id of anything.
+    """
+    query = page_query(request.args)
+    for param, cursor in (("after", query.after), ("before", query.before)):
+        if cursor is not None:
+            ids.check(noun, cursor, param)
+    return query

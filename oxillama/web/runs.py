@@ -1,0 +1,126 @@
+"""The endpoints of runs, plain and streamed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+
+from oxillama import ids
+from oxillama.lifecycle import runs as lifecycle
+from oxillama.objects import run as run_object
+from oxillama.schemas.runs import CreateRun, CreateThreadAndRun, ModifyRun, SubmitToolOutputs
+from oxillama.store.threads import ThreadFolder
+from oxillama.web.answers import json_bytes, json_value
+from oxillama.web.context import context, project, thread_folder
+from oxillama.web.parsing import body, list_query
+from oxillama.web.streaming import last_event_id
+
+bp = Blueprint("runs", __name__, url_prefix="/v1/threads")
+
+#: How long a client that polls an unfinished run should wait, in milliseconds (behaviour.md, section 7).
+_POLL_AFTER = "250"
+
+
+@bp.post("/runs")
+def create_thread_and_run() -> Response:
+    """Create a Thread and a Run on it."""
+    values = body(CreateThreadAndRun)
+    assistant = _assistant(values["assistant_id"])
+    parts = context()
+
+    def create() -> tuple[dict[str, Any], int]:
+        return lifecycle.create_thread_and_run(parts.store, project(), assistant, values, parts.settings.run_expiry_seconds), 0
+
+    return _answer(create, stream=values.get("stream", False))
+
+
+@bp.get("/<thread_id>/runs")
+def list_runs(thread_id: str) -> Response:
+    """A part of the list."""
+    thread = thread_folder(thread_id)
+    return json_bytes(thread.page_runs(list_query("run")).to_bytes())
+
+
+@bp.post("/<thread_id>/runs")
+def create_run(thread_id: str) -> Response:
+    """Create a Run; refused while another is active."""
+    thread = thread_folder(thread_id)
+    values = body(CreateRun)
+    thread.require()
+    assistant = _assistant(values["assistant_id"])
+    parts = context()
+
+    def create() -> tuple[dict[str, Any], int]:
+        return lifecycle.create_run(parts.store, thread, assistant, values, parts.settings.run_expiry_seconds), 0
+
+    return _answer(create, stream=values.get("stream", False))
+
+
+@bp.get("/<thread_id>/runs/<run_id>")
+def get_run(thread_id: str, run_id: str) -> Response:
+    """A Run. While it is unfinished, a header tells a polling client when to look again."""
+    thread, _ = _addressed(thread_id, run_id)
+    content = thread.read_run(run_id)
+    answer = json_bytes(content)
+    if orjson.loads(content)["status"] not in run_object.TERMINAL:
+        answer.headers["openai-poll-after-ms"] = _POLL_AFTER
+    return answer
+
+
+@bp.post("/<thread_id>/runs/<run_id>")
+def modify_run(thread_id: str, run_id: str) -> Response:
+    """Change the given fields of a Run."""
+    thread, _ = _addressed(thread_id, run_id)
+    return json_bytes(lifecycle.modify_run(thread, run_id, body(ModifyRun)))
+
+
+@bp.post("/<thread_id>/runs/<run_id>/cancel")
+def cancel_run(thread_id: str, run_id: str) -> Response:
+    """Cancel a Run. Whatever the request's body holds is ignored, as the hosted API did."""
+    thread, _ = _addressed(thread_id, run_id)
+    return json_value(lifecycle.cancel_run(context().store, thread, run_id))
+
+
+@bp.post("/<thread_id>/runs/<run_id>/submit_tool_outputs")
+def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
+    """Give a Run the outputs of its tool calls."""
+    thread, _ = _addressed(thread_id, run_id)
+    values = body(SubmitToolOutputs)
+
+    def submit() -> tuple[dict[str, Any], int]:
+        return lifecycle.submit_tool_outputs(context().store, thread, run_id, values["tool_outputs"])
+
+    return _answer(submit, stream=values.get("stream", False))
+
+
+@bp.get("/<thread_id>/runs/<run_id>/events")
+def list_run_events(thread_id: str, run_id: str) -> Response:
+    """Everything a Run streams, from any point on, during the run or after it. Not in the hosted API."""
+    thread, _ = _addressed(thread_id, run_id)
+    position = last_event_id(request.headers.get("Last-Event-ID"), request.args.get("after"))
+    thread.read_run(run_id)
+    desk = context().streams
+    with desk.reserve() as slot:
+        return desk.events(slot, thread, run_id, position)
+
+
+def _addressed(thread_id: str, run_id: str) -> tuple[ThreadFolder, str]:
+    """The thread and run of the URL, once their ids are safe."""
+    return thread_folder(thread_id), ids.check("run", run_id, "run_id")
+
+
+def _assistant(assistant_id: str) -> dict[str, Any]:
+    return orjson.loads(context().store.assistants.get(project(), ids.check("assistant", assistant_id, "assistant_id")))
+
+
+def _answer(act: Any, *, stream: bool) -> Response:
+    """Do `act`, which gives a run and a position in its log, and answer with the run or with what follows in the log."""
+    if not stream:
+        return json_value(act()[0])
+    desk = context().streams
+    # A stream that there is no room for must be refused before anything is created.
+    with desk.reserve() as slot:
+        run, position = act()
+        return desk.hosted(slot, thread_folder(run["thread_id"]), run["id"], position)
