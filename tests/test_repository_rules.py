@@ -1,0 +1,62 @@
+"""House rules that a machine can check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from oxillama import errors
+from oxillama.settings import SETTINGS
+from oxillama.web.error_handlers import TABLE
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "oxillama").rglob("*.py"))
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "service", "data", "info"}
+
+
+def settings_table() -> str:
+    """The table that the README must have."""
+    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for setting in SETTINGS:
+        default = f"`{setting.default}`" if setting.default else "unset"
+        rows.append(f"| `{setting.name}` | {default} | {setting.meaning} |")
+    return "\n".join(rows)
+
+
+def test_the_readme_describes_every_setting_as_the_code_does():
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(r"<!-- settings:.*?-->\n(.*?)<!-- end of settings -->", readme, re.DOTALL)
+    assert found is not None
+    assert found[1].strip() == settings_table()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_are_short_and_say_what_they_own(module: Path):
+    text = module.read_text()
+    assert text.count("\n") <= 300
+    assert text.startswith('"""')
+    assert module.stem not in FORBIDDEN_NAMES
+
+
+def test_every_error_that_can_reach_a_caller_has_a_row_in_the_table():
+    internal = {errors.ClaimLost, errors.SettingsInvalid}
+
+    def leaves(kind: type) -> set[type]:
+        below = kind.__subclasses__()
+        return set().union(*map(leaves, below)) | {kind} if below else {kind}
+
+    for kind in leaves(errors.OxillamaError) - internal - {errors.OxillamaError}:
+        assert any(one in TABLE for one in kind.__mro__[:-3] if one is not errors.OxillamaError), kind
+
+
+def test_no_file_names_this_or_any_other_machine():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split():
+        path = ROOT / name
+        if path.is_file() and path.suffix in {".py", ".md", ".toml", ".txt", ".conf", ".sh", ""}:
+            assert not re.search(r"(?<![\w.])/(?:work|home|root|farm)/\w", path.read_text(errors="ignore")), name
