@@ -116,8 +116,9 @@ class Claim:
             assert self._step is not None
             step = {**self._step, "step_details": {"type": "tool_calls", "tool_calls": calls}}
             thread.write_step(step)
-            self._store.queue.save(replace(self._entry, runner=None, turn_usage=usage))
+            # In this order an entry that names a dead runner tells recovery that the event may be missing.
             wait_for_outputs(thread, run, step)
+            self._store.queue.save(replace(self._entry, runner=None, turn_usage=usage))
 
     def finish(self, text: str, usage: dict[str, Any], incomplete_reason: str | None) -> None:
         """The turn ended in the open message, and the run with it.
@@ -199,10 +200,7 @@ class Claim:
 
 def wait_for_outputs(thread: LockedThread, run: dict[str, Any], step: dict[str, Any]) -> None:
     """Put a run in `requires_action` for the calls of a step."""
-    calls = [
-        {"id": call["id"], "type": "function", "function": {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}}
-        for call in step["step_details"]["tool_calls"]
-    ]
+    calls = [step_object.without_output(call) for call in step["step_details"]["tool_calls"]]
     required = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
     waiting = run_object.moved(run, "requires_action", required_action=required)
     thread.write_run(waiting)

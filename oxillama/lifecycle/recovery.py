@@ -10,18 +10,21 @@ from typing import Any
 
 import orjson
 
-from oxillama import clock
+from oxillama import clock, ids
 from oxillama.errors import NotFound
 from oxillama.lifecycle.claim import outcome_of, wait_for_outputs
 from oxillama.lifecycle.ending import end, end_early
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import ENDS, frames, run_event
+from oxillama.objects.stream_event import message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.run_queue import ActiveRun
 
 #: A turn of which nothing was streamed is tried again after this many deaths, and then no more.
 MOST_DEATHS = 2
+
+#: No creation of a thread takes longer.
+_CREATION_SECONDS = 60
 
 DIED = {"code": "server_error", "message": "The server that worked on this run was stopped before the run was finished."}
 
@@ -52,7 +55,9 @@ def _drop(store: Store, entry: ActiveRun) -> None:
     try:
         store.thread(entry.project, entry.thread_id).require()
     except NotFound:
-        store.queue.remove(entry.run_id)
+        # An entry comes before its thread, so one that is still young may belong to a thread that is being created.
+        if clock.microseconds() - ids.stamp_of(entry.run_id) > _CREATION_SECONDS * 1_000_000:
+            store.queue.remove(entry.run_id)
 
 
 def _recover(store: Store, thread: LockedThread, entry: ActiveRun) -> None:
@@ -62,7 +67,7 @@ def _recover(store: Store, thread: LockedThread, entry: ActiveRun) -> None:
         store.queue.remove(entry.run_id)
         return
     if run["status"] in run_object.TERMINAL:
-        _append_missing_end(thread, run)
+        _append_missing(thread, run, _closing_events(thread, run))
         store.queue.remove(run["id"])
     elif run["status"] == "cancelling":
         end_early(store, thread, run, "cancelled")
@@ -70,6 +75,9 @@ def _recover(store: Store, thread: LockedThread, entry: ActiveRun) -> None:
         end_early(store, thread, run, "expired")
     elif run["status"] == "queued":
         store.queue.offer(run["id"])
+    elif run["status"] == "requires_action" and entry.runner is not None:
+        _append_missing(thread, run, [run_event(run)])
+        store.queue.save(replace(entry, runner=None))
     elif run["status"] == "in_progress":
         _resume(store, thread, entry, run)
 
@@ -112,9 +120,19 @@ def _stored_message(thread: LockedThread, step: dict[str, Any] | None) -> dict[s
     return None if line is None else orjson.loads(line)
 
 
-def _append_missing_end(thread: LockedThread, run: dict[str, Any]) -> None:
-    """Add the closing event of a run that ended without it. Its message and step are told by its objects."""
+def _closing_events(thread: LockedThread, run: dict[str, Any]) -> list[bytes]:
+    """The events with which a run that is over ended: those of its last message and step, and its own."""
+    step = next(iter(thread.load_steps(run["id"])[-1:]), None)
+    message = _stored_message(thread, step)
+    told = [message_event(message)] if message is not None else []
+    told += [step_event(step)] if step is not None else []
+    return [*told, run_event(run)]
+
+
+def _append_missing(thread: LockedThread, run: dict[str, Any], told: list[bytes]) -> None:
+    """Add those events that the run's log does not hold, because their writer died before it could tell them."""
     events = thread.events(run["id"])
-    names = {name for name, _, _ in frames(events.read_all())}
-    if not names & ENDS:
-        events.append(run_event(run))
+    log = events.read_all()
+    missing = b"".join(event for event in told if event not in log)
+    if missing:
+        events.append(missing)

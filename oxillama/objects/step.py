@@ -23,6 +23,12 @@ def function_call(call_id: str, name: str, arguments: str, output: str | None = 
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments, "output": output}}
 
 
+def without_output(call: dict[str, Any]) -> dict[str, Any]:
+    """A stored call as a run's `required_action` names it, and as Chat Completions does."""
+    function = call["function"]
+    return {"id": call["id"], "type": "function", "function": {"name": function["name"], "arguments": function["arguments"]}}
+
+
 def finish(step: dict[str, Any], status: str, *, usage: dict[str, Any] | None, last_error: dict[str, Any] | None = None) -> dict[str, Any]:
     """The step at its end.
 

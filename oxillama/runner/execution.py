@@ -8,7 +8,7 @@ import logging
 
 from oxillama import clock
 from oxillama.engine.interface import Engine
-from oxillama.errors import ClaimLost, EngineError
+from oxillama.errors import ClaimLost, EngineError, EngineRefused
 from oxillama.lifecycle.claim import Claim
 from oxillama.lifecycle.recovery import DIED
 from oxillama.runner.turn import Turn, blocking
@@ -63,7 +63,8 @@ async def execute(claim: Claim, engine: Engine, stopping: Stopping) -> None:
 
 
 async def _engine_failed(claim: Claim, error: EngineError, stopping: Stopping) -> None:
-    log.warning("run %s: %s", claim.run["id"], error)
+    # An engine that refuses a request may quote it, and nothing of a thread belongs in a log.
+    log.warning("run %s: %s", claim.run["id"], type(error).__name__ if isinstance(error, EngineRefused) else error)
     try:
         if stopping.soon.is_set():
             # The engine was told to stop with us.

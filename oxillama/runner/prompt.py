@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
 
 from oxillama.engine.interface import ChatRequest, Engine
-from oxillama.errors import EngineRefused
+from oxillama.errors import EngineRefused, PromptTooLong
 from oxillama.objects import run as run_object
+from oxillama.objects import step as step_object
 from oxillama.store.threads import ThreadFolder
 
 #: What a chat template adds around each message, at the most commonly seen.
@@ -16,10 +18,12 @@ _TOKENS_AROUND_MESSAGE = 8
 #: More characters than most languages have a token, so that what fits by this estimate nearly always fits.
 _CHARACTERS_PER_TOKEN = 3
 _ANSWER_TOKENS = 1024
+#: With an engine that does not say how large its context is, no more than this of a history is tried.
+_UNKNOWN_CONTEXT_TOKENS = 200_000
 #: Messages beyond this many times the room are not read: no tokenizer packs a text that much denser than the estimate.
 _WORTH_COUNTING = 3
-#: With an engine that does not say how large its context is, no more than this of a history is read.
-_UNKNOWN_CONTEXT_TOKENS = 200_000
+#: How much of a prompt is tried again when the engine found it too long.
+_SHORTER = 0.6
 
 
 class BudgetSpent(Exception):
@@ -30,41 +34,103 @@ class BudgetSpent(Exception):
         self.reason = reason
 
 
-async def chat_request(engine: Engine, thread: ThreadFolder, run: dict[str, Any], *, shrink: float = 1.0) -> ChatRequest:
-    """What to ask the engine for the next turn of a run.
+class Prompt:
+    """What the engine is asked for the next turn of a run.
 
     Args:
         engine: tells how large its context is, and counts tokens.
         thread: the run's thread.
         run: the run.
-        shrink: part of the context to use, below 1 when the engine found the last prompt too long.
-
-    Raises:
-        BudgetSpent: a token limit of the run leaves no room for another turn.
-        EngineRefused: a message holds something that no engine can be given.
     """
-    steps = thread.load_steps(run["id"])
-    spent = run_object.total_usage([step["usage"] for step in steps])
-    completion_left = _left(run["max_completion_tokens"], spent["completion_tokens"], "max_completion_tokens")
-    prompt_left = _left(run["max_prompt_tokens"], spent["prompt_tokens"], "max_prompt_tokens")
-    system = [{"role": "system", "content": run["instructions"]}] if run["instructions"] else []
-    own = _own_messages(steps, thread)
-    tools = [_tool(tool) for tool in run["tools"] if tool["type"] == "function"]
-    room = await _room(engine, completion_left, prompt_left, shrink)
-    described = [{"content": orjson.dumps(tools).decode()}] if tools else []
-    history = await _history(engine, thread, run, system + described + own, room, must_fit=prompt_left is not None)
-    return ChatRequest(
-        model=run["model"],
-        messages=system + history + own,
-        temperature=run["temperature"],
-        top_p=run["top_p"],
-        max_tokens=completion_left,
-        response_format=run["response_format"],
-        tools=tools,
-        tool_choice=_tool_choice(run, steps),
-        parallel_tool_calls=run["parallel_tool_calls"],
-        reasoning_effort=run["reasoning_effort"],
-    )
+
+    def __init__(self, engine: Engine, thread: ThreadFolder, run: dict[str, Any]) -> None:
+        self._engine, self._thread, self._run = engine, thread, run
+        self._steps = thread.load_steps(run["id"])
+        self._limit: float = float("inf")
+        self._context: int | None = None
+        self._fixed: list[dict[str, Any]] = []
+        self._history: list[dict[str, Any]] = []
+
+    async def request(self) -> ChatRequest:
+        """The request, as long as the context, the run's own limits and earlier refusals allow.
+
+        Raises:
+            BudgetSpent: a token limit of the run leaves no room for another turn.
+            EngineRefused: a message holds something that no engine can be given.
+        """
+        run = self._run
+        spent = run_object.total_usage([step["usage"] for step in self._steps])
+        completion_left = _left(run["max_completion_tokens"], spent["completion_tokens"], "max_completion_tokens")
+        prompt_left = _left(run["max_prompt_tokens"], spent["prompt_tokens"], "max_prompt_tokens")
+        context = self._context or await self._engine.context_tokens() or _UNKNOWN_CONTEXT_TOKENS
+        room = min(context - min(completion_left or _ANSWER_TOKENS, context // 4), prompt_left or context, self._limit)
+        system = [{"role": "system", "content": run["instructions"]}] if run["instructions"] else []
+        own = _own_messages(self._steps, self._thread)
+        tools = [_tool(tool) for tool in run["tools"] if tool["type"] == "function"]
+        described = [{"content": orjson.dumps(tools).decode()}] if tools else []
+        self._fixed = system + described + own
+        self._history = await self._newest_that_fit(room, must_fit=prompt_left is not None)
+        return ChatRequest(
+            model=run["model"],
+            messages=system + self._history + own,
+            temperature=run["temperature"],
+            top_p=run["top_p"],
+            max_tokens=completion_left,
+            response_format=run["response_format"],
+            tools=tools,
+            tool_choice=_tool_choice(run, self._steps),
+            parallel_tool_calls=run["parallel_tool_calls"],
+            reasoning_effort=run["reasoning_effort"],
+        )
+
+    def shorten(self, error: PromptTooLong) -> bool:
+        """Ask for less the next time, as the engine found the last request too long. False when there is nothing left to leave out."""
+        if error.context_tokens and self._context is None:
+            # Our estimate was too low for this text: from here on the engine counts.
+            self._context = error.context_tokens
+        else:
+            self._limit = min(self._limit, _estimate(self._fixed + self._history)) * _SHORTER
+        return len(self._history) > 1
+
+    async def _newest_that_fit(self, room: float, *, must_fit: bool) -> list[dict[str, Any]]:
+        """The thread's messages before this run, oldest first: the newest that the truncation strategy and the room allow.
+
+        The newest is always there, unless the room is a limit that the run set itself.
+        """
+        needed = _estimate(self._fixed)
+        newest = await asyncio.to_thread(self._newest, _WORTH_COUNTING * room - needed)
+        kept = len(newest)
+        if must_fit or self._context is not None or needed + _estimate(newest) > room:
+            kept = await self._most_that_fit(newest, room)
+        if must_fit and kept < min(1, len(newest)):
+            raise BudgetSpent("max_prompt_tokens")
+        return newest[: max(kept, 1)][::-1]
+
+    def _newest(self, tokens: float) -> list[dict[str, Any]]:
+        """The newest messages before this run, newest first: about so many tokens, and no more than the run wants."""
+        strategy = self._run["truncation_strategy"]
+        most = strategy["last_messages"] if strategy["type"] == "last_messages" else None
+        found: list[dict[str, Any]] = []
+        for stored in self._thread.messages.newest_first():
+            if len(found) == most or (found and tokens < 0):
+                break
+            message = orjson.loads(stored)
+            chat = chat_message(message) if message["run_id"] != self._run["id"] else None
+            if chat is not None:
+                found.append(chat)
+                tokens -= _estimate([chat])
+        return found
+
+    async def _most_that_fit(self, newest: list[dict[str, Any]], room: float) -> int:
+        """How many of the newest messages fit beside those that must be there; -1 when not even those fit."""
+        low, high, middle = -1, len(newest), len(newest)
+        while low < high:
+            messages = self._fixed + newest[:middle]
+            text = "\n".join(map(_text_of, messages))
+            tokens = await self._engine.count_tokens(text) + _TOKENS_AROUND_MESSAGE * len(messages)
+            low, high = (middle, high) if tokens <= room else (low, middle - 1)
+            middle = (low + high + 1) // 2
+        return low
 
 
 def chat_message(message: dict[str, Any]) -> dict[str, Any] | None:
@@ -100,52 +166,6 @@ def _left(limit: int | None, spent: int, reason: str) -> int | None:
     return limit - spent
 
 
-async def _room(engine: Engine, completion_left: int | None, prompt_left: int | None, shrink: float) -> int:
-    """Tokens that the prompt may have."""
-    context = await engine.context_tokens() or _UNKNOWN_CONTEXT_TOKENS
-    room = context - min(completion_left or _ANSWER_TOKENS, context // 4)
-    return int(min(room, prompt_left or room) * shrink)
-
-
-async def _history(
-    engine: Engine, thread: ThreadFolder, run: dict[str, Any], fixed: list[dict[str, Any]], room: int, *, must_fit: bool
-) -> list[dict[str, Any]]:
-    """The thread's messages before this run, oldest first: the newest that the run's truncation strategy and the room allow.
-
-    The newest is always there, unless the room is a limit that the run set itself.
-    """
-    strategy = run["truncation_strategy"]
-    most = strategy["last_messages"] if strategy["type"] == "last_messages" else None
-    newest: list[dict[str, Any]] = []
-    estimate = _estimate(fixed)
-    for stored in thread.messages.newest_first():
-        if len(newest) == most or estimate > _WORTH_COUNTING * room:
-            break
-        message = orjson.loads(stored)
-        chat = chat_message(message) if message["run_id"] != run["id"] else None
-        if chat is not None:
-            newest.append(chat)
-            estimate += _estimate([chat])
-    kept = len(newest)
-    if must_fit or estimate > room:
-        kept = await _most_that_fit(engine, fixed, newest, room)
-    if must_fit and kept < min(1, len(newest)):
-        raise BudgetSpent("max_prompt_tokens")
-    return newest[: max(kept, 1)][::-1]
-
-
-async def _most_that_fit(engine: Engine, fixed: list[dict[str, Any]], newest: list[dict[str, Any]], room: int) -> int:
-    """How many of the newest messages fit beside those that must be there; -1 when not even those fit."""
-    low, high = -1, len(newest)
-    while low < high:
-        # The first guess is all of them, then halves.
-        middle = high if (low, high) == (-1, len(newest)) else (low + high + 1) // 2
-        messages = fixed + newest[:middle]
-        tokens = await engine.count_tokens("\n".join(map(_text_of, messages))) + _TOKENS_AROUND_MESSAGE * len(messages)
-        low, high = (middle, high) if tokens <= room else (low, middle - 1)
-    return low
-
-
 def _estimate(messages: list[dict[str, Any]]) -> int:
     return sum(len(_text_of(message)) // _CHARACTERS_PER_TOKEN + _TOKENS_AROUND_MESSAGE for message in messages)
 
@@ -171,14 +191,7 @@ def _own_messages(steps: list[dict[str, Any]], thread: ThreadFolder) -> list[dic
         calls = step["step_details"]["tool_calls"]
         if not (messages and messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]):
             messages.append({"role": "assistant", "content": None})
-        messages[-1]["tool_calls"] = [
-            {
-                "id": call["id"],
-                "type": "function",
-                "function": {"name": call["function"]["name"], "arguments": call["function"]["arguments"]},
-            }
-            for call in calls
-        ]
+        messages[-1]["tool_calls"] = [step_object.without_output(call) for call in calls]
         messages += [{"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""} for call in calls]
     return messages
 

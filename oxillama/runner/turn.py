@@ -14,12 +14,9 @@ from oxillama.errors import EngineAnswerUnusable, PromptTooLong
 from oxillama.lifecycle.claim import Claim
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.runner.prompt import BudgetSpent, chat_request
+from oxillama.runner.prompt import BudgetSpent, Prompt
 
 log = logging.getLogger(__name__)
-
-#: How much of the context is tried after the engine found a prompt too long. Its tokens may be shorter than we thought.
-_SHRINKS = (1.0, 0.6, 0.3, 0.1)
 
 _INCOMPLETE = {"length": "max_tokens", "content_filter": "content_filter"}
 
@@ -51,13 +48,13 @@ class Turn:
             ClaimLost: the run is not ours any more.
         """
         try:
-            for position, shrink in enumerate(_SHRINKS, 1):
-                request = await chat_request(self._engine, self._claim.thread, self._claim.run, shrink=shrink)
+            prompt = Prompt(self._engine, self._claim.thread, self._claim.run)
+            while True:
                 try:
-                    await self._ask(request)
+                    await self._ask(await prompt.request())
                     return
-                except PromptTooLong:
-                    if position == len(_SHRINKS) or len(request.messages) <= 2:
+                except PromptTooLong as error:
+                    if not prompt.shorten(error):
                         raise
         except BudgetSpent as spent:
             await blocking(self._claim.run_out, spent.reason)

@@ -49,7 +49,7 @@ class AssistantStore:
             self._disk.sync_directory(self._layout.assistants(project))
 
     def page(self, project: str, query: PageQuery) -> Page:
-        """A part of the list. Raises NotFound for an unknown cursor."""
+        """A part of the list. A cursor may name one that was deleted; nothing tells that from one that never was."""
         names = (name.removesuffix(".json") for name in self._disk.names(self._layout.assistants(project)))
         known = SortedIds(sorted(filter(ids.is_ours, names)))
         return read_page(known, query, "assistant", lambda assistant_id, _: self._read_or_none(project, assistant_id))

@@ -99,6 +99,8 @@ def step(stored: dict[str, Any], owner: dict[str, Any]) -> dict[str, Any]:
 def _metadata(stored: dict[str, Any]) -> dict[str, str]:
     """Metadata values are strings; what is not one becomes its JSON text, so that nothing is lost."""
     metadata = stored.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        metadata = {"metadata": metadata}
     return {key: value if isinstance(value, str) else orjson.dumps(value).decode() for key, value in metadata.items()}
 
 

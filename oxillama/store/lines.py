@@ -81,7 +81,9 @@ class Lines:
     def span(self, object_id: str) -> tuple[int, int] | None:
         """Offsets of an object's line and of the line after it; None when the log does not hold it."""
         end = self.end()
-        if end == 0:
+        last = next(self.backward(0, end), None)
+        # An id that is later than the last was never here; so a new one does not cost a search of the whole log.
+        if last is None or ids.stamp_of(object_id) > ids.stamp_of(last[0]):
             return None
         start = self._bisect(object_id, end)
         opening = _OPENING + object_id.encode() + b'"'
@@ -214,7 +216,7 @@ class Lines:
 
 
 def _id_of(line: bytes) -> str:
-    return line[len(_OPENING) : line.index(b'"', len(_OPENING))].decode("ascii", "replace")
+    return line[len(_OPENING) :].partition(b'"')[0].decode("ascii", "replace")
 
 
 def _order(object_id: str) -> tuple[int, str]:

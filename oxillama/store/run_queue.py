@@ -85,7 +85,11 @@ class RunQueue:
 
     def join(self, runner_id: str) -> int:
         """Enter a runner, which counts as alive until its process ends; the descriptor that keeps it so."""
-        return locks.hold_for_life(self._runner(runner_id))
+        # Locked before it is visible: an unlocked file is a dead runner's, and anybody may remove it.
+        entering = self._disk.temporary_path()
+        life = locks.hold_for_life(entering)
+        self._disk.rename(entering, self._runner(runner_id))
+        return life
 
     def is_alive(self, runner_id: str | None) -> bool:
         """Whether the process of a runner lives."""

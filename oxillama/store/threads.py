@@ -89,6 +89,10 @@ class ThreadFolder:
     def page_steps(self, run_id: str, query: PageQuery) -> Page:
         """A part of the list of a Run's steps. Raises NotFound for the run or an unknown cursor."""
         self.read_run(run_id)
+        for cursor in (query.after, query.before):
+            # Steps are never deleted, so one that is not here never was.
+            if cursor is not None:
+                self.read_step(run_id, cursor)
         return read_page(SortedIds(self._step_ids(run_id)), query, "run step", lambda step_id, _: self._step_or_none(run_id, step_id))
 
     def load_steps(self, run_id: str) -> list[dict[str, Any]]:
@@ -269,7 +273,8 @@ class LockedThread(ThreadFolder):
         for run in map(self.load_run, run_ids):
             if run["status"] in run_object.ACTIVE:
                 error = {"code": "server_error", "message": "The server that worked on this run was stopped."}
-                self.write_run(run_object.moved(run, "failed", last_error=error))
+                status, error_now = ("cancelled", None) if run["status"] == "cancelling" else ("failed", error)
+                self.write_run(run_object.moved(run, status, last_error=error_now))
         if run_ids:
             self._run_ids.append([b'{"id":"%b"}' % run_id.encode() for run_id in run_ids])
 

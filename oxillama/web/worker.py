@@ -31,7 +31,10 @@ class Worker(ThreadWorker):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: let open streams come to an end, then stop."""
-        self.wsgi.extensions["oxillama"].streams.stop()
+        # The signal may come before the application was loaded.
+        application = getattr(self, "wsgi", None)
+        if application is not None:
+            application.extensions["oxillama"].streams.stop()
         super().handle_exit(sig, frame)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
