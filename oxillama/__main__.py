@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +34,7 @@ def main() -> None:
         PYTHONPATH=os.pathsep.join(filter(None, [str(_HOME), os.environ.get("PYTHONPATH")])),
     )
     os.environ[SUPERVISOR_VARIABLE] = str(os.getpid())
+    _make_output_reopenable()
     print(f"oxillama: http://{chosen.bind}/v1, data in {chosen.data_dir.resolve()}", flush=True)
     configuration = str(files("oxillama") / "supervisord.conf")
     os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "--configuration", configuration])
@@ -43,6 +45,21 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _make_output_reopenable() -> None:
+    """Let /dev/fd/1 be opened, as supervisord does for each part: where it cannot, no part would start, and nobody would be told why.
+
+    A socket cannot be opened, and that is what systemd's journal gives; nor can a terminal or a pipe of another user.
+    """
+    try:
+        os.close(os.open("/dev/fd/1", os.O_WRONLY | os.O_APPEND))
+    except OSError:
+        # It ends when the last part has: it must still be there for what they say after a signal to the whole group.
+        carrier = subprocess.Popen(["sh", "-c", "trap '' HUP INT TERM; exec cat"], stdin=subprocess.PIPE)
+        assert carrier.stdin is not None
+        for output in (1, 2):
+            os.dup2(carrier.stdin.fileno(), output)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from oxillama.lifecycle.claim import outcome_of, wait_for_outputs
 from oxillama.lifecycle.ending import end, end_early
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import message_event, run_event, step_event
+from oxillama.objects.stream_event import frames, message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.run_queue import ActiveRun
 
@@ -130,9 +130,9 @@ def _closing_events(thread: LockedThread, run: dict[str, Any]) -> list[bytes]:
 
 
 def _append_missing(thread: LockedThread, run: dict[str, Any], told: list[bytes]) -> None:
-    """Add those events that the run's log does not hold, because their writer died before it could tell them."""
+    """Add those events that the run's log does not hold, because their writer died before it could tell that of the status."""
     events = thread.events(run["id"])
     log = events.read_all()
-    missing = b"".join(event for event in told if event not in log)
-    if missing:
-        events.append(missing)
+    # By name: the run may have been modified since.
+    if [name for name, _, _ in frames(log)][-1:] != [f"thread.run.{run['status']}"]:
+        events.append(b"".join(event for event in told if event not in log))

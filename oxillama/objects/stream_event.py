@@ -78,7 +78,9 @@ def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:
             if value["id"] == message_id:
                 message = value
         elif name == "thread.message.delta" and message is not None:
-            fragments += [part["text"]["value"] for part in orjson.loads(data)["delta"]["content"]]
+            value = orjson.loads(data)
+            if value["id"] == message_id:
+                fragments += [part["text"]["value"] for part in value["delta"]["content"]]
     if message is not None and fragments:
         message["content"] = [text_part("".join(fragments))]
     return message

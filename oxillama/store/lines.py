@@ -90,7 +90,7 @@ class Lines:
         line = next(self._split_forward(start, end), b"")
         if not line.startswith(opening):
             start = self._search(opening)
-            if start < 0:
+            if not 0 <= start < end:
                 return None
             line = next(self._split_forward(start, end), b"")
         return start, start + len(line) + 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from oxillama import ids
 from oxillama.lifecycle import threads as lifecycle
 from oxillama.schemas.messages import CreateMessage, ModifyMessage
 from oxillama.web.answers import json_bytes, json_value
 from oxillama.web.context import thread_folder
-from oxillama.web.parsing import body, list_query
+from oxillama.web.parsing import body, message_list_query
 
 bp = Blueprint("messages", __name__, url_prefix="/v1/threads/<thread_id>/messages")
 
@@ -18,10 +18,7 @@ bp = Blueprint("messages", __name__, url_prefix="/v1/threads/<thread_id>/message
 def list_messages(thread_id: str) -> Response:
     """A part of the list; with `run_id`, of those that one run wrote."""
     thread = thread_folder(thread_id)
-    query = list_query("message")
-    run_id = request.args.get("run_id") or None
-    if run_id is not None:
-        ids.check("run", run_id, "run_id")
+    query, run_id = message_list_query()
     return json_bytes(thread.page_messages(query, run_id).to_bytes())
 
 

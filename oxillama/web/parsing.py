@@ -11,7 +11,7 @@ from oxillama import ids
 from oxillama.errors import InvalidRequest
 from oxillama.objects.page import PageQuery
 from oxillama.schemas.loading import RequestSchema, load
-from oxillama.schemas.pages import page_query
+from oxillama.schemas.pages import message_query, page_query
 
 _JSON = "application/json"
 
@@ -47,7 +47,18 @@ def list_query(noun: str) -> PageQuery:
         InvalidRequest: a limit, order or cursor that cannot be.
         NotFound: a cursor that was never the id of anything.
     """
-    query = page_query(request.args)
+    return _with_checked_cursors(page_query(request.args), noun)
+
+
+def message_list_query() -> tuple[PageQuery, str | None]:
+    """The same for a thread's messages, and the run whose messages alone are wanted."""
+    query, run_id = message_query(request.args)
+    if run_id is not None:
+        ids.check("run", run_id, "run_id")
+    return _with_checked_cursors(query, "message"), run_id
+
+
+def _with_checked_cursors(query: PageQuery, noun: str) -> PageQuery:
     for param, cursor in (("after", query.after), ("before", query.before)):
         if cursor is not None:
             ids.check(noun, cursor, param)

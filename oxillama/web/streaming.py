@@ -134,10 +134,14 @@ class _Stream:
 
     def _follow(self) -> Generator[bytes, None, None]:
         assert self._reader is not None
+        if self._numbered and self._is_over():
+            return
         # A comment followed by a blank line would be taken for an event by openai-python once there was an `id` line.
         keep_alive = b": keep-alive\n" if self._numbered else b": keep-alive\n\n"
         with self._desk.watcher.watch(self._path) as change:
             written = time.monotonic()
+            # The answer's headers go out with its first piece: a reader who has seen everything so far must not wait for an event to get them.
+            yield b""
             while True:
                 change.clear()
                 data = self._reader.read(self._position)
@@ -160,6 +164,13 @@ class _Stream:
                     yield keep_alive
         if not self._numbered:
             yield DONE
+
+    def _is_over(self) -> bool:
+        """Whether the event that ends the run lies before the position. Browsers ask again behind it, and must not be told it twice."""
+        with contextlib.suppress(NotFound):
+            if self._position and self._thread.load_run(self._run_id)["status"] in run_object.TERMINAL:
+                return self._until_end(self._thread.events(self._run_id).read_all()[: self._position])[1]
+        return False
 
     def _end_without_log(self) -> Generator[bytes, None, None]:
         """A run of oxillama-server 0.1.3 has no log; all there is to say is how it ended."""

@@ -37,6 +37,10 @@ class Worker(ThreadWorker):
             application.extensions["oxillama"].streams.stop()
         super().handle_exit(sig, frame)
 
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT or SIGQUIT, which Ctrl-C makes of it: the same. A quick end would break streams off, and wait for their threads anyway."""
+        self.handle_exit(sig, frame)
+
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer a request that is not HTTP, or too large to be read, as the API would."""
         if not isinstance(exc, ParseException):
