@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from oxillama.engine.interface import Activity, CallDelta, Delta, RefusalDelta, 
 
 #: what some engines say -> what the API says
 _REASONS = {"function_call": "tool_calls", "max_tokens": "length", "max_length": "length", "safety": "content_filter"}
+#: No count is larger, and JSON readers elsewhere cannot tell larger numbers apart.
+_MOST_TOKENS = 2**53
 _KNOWN_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 #: reasons which mean that the answer is not whole
 _FAILURES = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
@@ -30,6 +33,7 @@ class ChunkReader:
         self.usage: TokenUsage | None = None
         self.spoke = False
         self._calls = _CallNumbers()
+        self._halves, self._refusal_halves = Halves(), Halves()
 
     def read(self, chunk: object) -> Iterator[Delta]:
         """What the chunk adds to the answer; `Activity` when that is nothing.
@@ -48,9 +52,9 @@ class ChunkReader:
 
     def _read_choice(self, choice: dict[str, Any]) -> Iterator[Delta]:
         delta = _mapping(choice.get("delta"))
-        if text := _text(delta.get("content")):
+        if text := self._halves.joined(_text(delta.get("content"))):
             yield TextDelta(text)
-        if text := _text(delta.get("refusal")):
+        if text := self._refusal_halves.joined(_text(delta.get("refusal"))):
             yield RefusalDelta(text)
         for call in _sequence(delta.get("tool_calls")):
             yield from self._calls.read(_mapping(call))
@@ -70,6 +74,19 @@ class ChunkReader:
         return reason if reason in _KNOWN_REASONS else "stop"
 
 
+class Halves:
+    """Joins characters that an engine cut in two between chunks: JSON can say half of one, and UTF-8 cannot."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def joined(self, text: str) -> str:
+        """The text, with a first half held back until the second comes, and halves that have none replaced."""
+        text = self._held + text
+        self._held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return faults.sound(text[: len(text) - len(self._held)])
+
+
 class _CallNumbers:
     """Numbers the calls of one answer. Engines leave `index` out, or give 0 to every one of several calls."""
 
@@ -77,6 +94,7 @@ class _CallNumbers:
         self._numbers: dict[object, int] = {}
         self._ids: dict[int, object] = {}
         self._last: int | None = None
+        self._halves: defaultdict[int, Halves] = defaultdict(Halves)
 
     def read(self, call: dict[str, Any]) -> Iterator[CallDelta]:
         function = _mapping(call.get("function"))
@@ -90,7 +108,7 @@ class _CallNumbers:
             return
         number = self._number(call.get("index"), call.get("id"), bool(name))
         self._last = number
-        yield CallDelta(number, name or None, arguments)
+        yield CallDelta(number, faults.sound(name) if name else None, self._halves[number].joined(arguments))
 
     def _number(self, index: object, call_id: object, named: bool) -> int:
         key = index if isinstance(index, int) else None
@@ -106,10 +124,10 @@ class _CallNumbers:
 
 def _usage(value: object) -> TokenUsage | None:
     counts = _mapping(value)
-    if not isinstance(counts.get("prompt_tokens"), int):
+    if "prompt_tokens" not in counts:
         return None
     return TokenUsage(
-        counts["prompt_tokens"],
+        _count(counts, "prompt_tokens"),
         _count(counts, "completion_tokens"),
         _count(_mapping(counts.get("prompt_tokens_details")), "cached_tokens"),
         _count(_mapping(counts.get("completion_tokens_details")), "reasoning_tokens"),
@@ -118,7 +136,7 @@ def _usage(value: object) -> TokenUsage | None:
 
 def _count(fields: dict[str, Any], name: str) -> int:
     value = fields.get(name)
-    return value if isinstance(value, int) else 0
+    return value if type(value) is int and 0 <= value < _MOST_TOKENS else 0
 
 
 def _text(value: object) -> str:

@@ -167,7 +167,13 @@ def _words(body: object) -> str:
     return ""
 
 
+def sound(text: str) -> str:
+    """The text without halves of characters, which JSON can say and nobody can store."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _quotable(text: str, secrets: tuple[str, ...]) -> str:
+    text = sound(text)
     for secret in filter(None, secrets):
         text = re.sub(re.escape(secret) + r"(?::\d+)?", "…", text)
     text = _ADDRESS.sub("…", _KEY.sub("…", text))

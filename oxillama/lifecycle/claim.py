@@ -54,7 +54,7 @@ class Claim:
                 thread.write_run(started)
                 events = thread.events(run_id)
                 # A power cut may have taken events that were never synced; a log always begins with these two.
-                opening = b"" if events.end() else frame("thread.run.created", run) + run_event(run)
+                opening = b"" if events.read_all() else frame("thread.run.created", run) + run_event(run)
                 events.append(opening + run_event(started))
                 last_stamp = max([thread.last_stamp(), *(ids.stamp_of(step["id"]) for step in thread.load_steps(run_id))])
                 return cls(store, entry, started, last_stamp)

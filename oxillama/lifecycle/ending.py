@@ -50,14 +50,29 @@ def end(
     usage = run_object.total_usage([one["usage"] for one in thread.load_steps(run["id"])])
     ended = run_object.moved(run, status, usage=usage, **changes)
     thread.write_run(ended)
-    closing = [message_event(message)] if message is not None else []
-    closing += [step_event(step)] if step is not None else []
-    if status == "cancelled" and run["status"] != "cancelling":
-        closing.append(run_event(run_object.moved(run, "cancelling")))
-    closing.append(run_event(ended))
-    thread.events(run["id"]).append(b"".join(closing))
+    cancelling = [run_event(run_object.moved(run, "cancelling"))] if status == "cancelled" and run["status"] != "cancelling" else []
+    thread.events(run["id"]).append(b"".join([*untold_ends(thread, run["id"]), *cancelling, run_event(ended)]))
     store.queue.remove(run["id"])
     return ended
+
+
+def untold_ends(thread: LockedThread, run_id: str) -> list[bytes]:
+    """The closing events of a run's last message and step that its log does not hold: nobody told them yet, or who meant to died."""
+    steps = thread.load_steps(run_id)
+    if not steps:
+        return []
+    message = stored_message(thread, steps[-1])
+    closing = [message_event(message)] if message is not None else []
+    log = thread.events(run_id).read_all()
+    return [event for event in [*closing, step_event(steps[-1])] if event not in log]
+
+
+def stored_message(thread: LockedThread, step: dict[str, Any]) -> dict[str, Any] | None:
+    """The message of a step as it came to the thread's log, or None."""
+    if step["type"] != "message_creation":
+        return None
+    line = thread.messages.find(step["step_details"]["message_creation"]["message_id"])
+    return None if line is None else orjson.loads(line)
 
 
 def end_early(
@@ -92,12 +107,10 @@ def open_step(thread: LockedThread, run_id: str) -> dict[str, Any] | None:
 
 def _cut_short(thread: LockedThread, run: dict[str, Any], step: dict[str, Any], reason: str) -> dict[str, Any] | None:
     """The message of an open step, ended as far as it had come."""
-    if step["type"] != "message_creation":
-        return None
+    stored = stored_message(thread, step)
+    if stored is not None or step["type"] != "message_creation":
+        return stored
     message_id = step["step_details"]["message_creation"]["message_id"]
-    stored = thread.messages.find(message_id)
-    if stored is not None:
-        return orjson.loads(stored)
     message = message_so_far(thread.events(run["id"]).read_all(), message_id)
     return None if message is None else message_object.finish(message, message["content"], reason)
 

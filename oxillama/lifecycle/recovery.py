@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from oxillama import clock, ids
 from oxillama.errors import NotFound
 from oxillama.lifecycle.claim import outcome_of, wait_for_outputs
-from oxillama.lifecycle.ending import end, end_early
+from oxillama.lifecycle.ending import MESSAGE_REASONS, end, end_early, stored_message, untold_ends
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import frames, message_event, run_event, step_event
+from oxillama.objects.stream_event import frames, run_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.run_queue import ActiveRun
 
@@ -67,7 +65,7 @@ def _recover(store: Store, thread: LockedThread, entry: ActiveRun) -> None:
         store.queue.remove(entry.run_id)
         return
     if run["status"] in run_object.TERMINAL:
-        _append_missing(thread, run, _closing_events(thread, run))
+        _append_missing(thread, run)
         store.queue.remove(run["id"])
     elif run["status"] == "cancelling":
         end_early(store, thread, run, "cancelled")
@@ -76,7 +74,7 @@ def _recover(store: Store, thread: LockedThread, entry: ActiveRun) -> None:
     elif run["status"] == "queued":
         store.queue.offer(run["id"])
     elif run["status"] == "requires_action" and entry.runner is not None:
-        _append_missing(thread, run, [run_event(run)])
+        _append_missing(thread, run)
         store.queue.save(replace(entry, runner=None))
     elif run["status"] == "in_progress":
         _resume(store, thread, entry, run)
@@ -86,8 +84,11 @@ def _resume(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[str,
     """The runner of this run died somewhere between its claim and its end."""
     steps = thread.load_steps(run["id"])
     step = steps[-1] if steps else None
-    message = _stored_message(thread, step)
-    if step is None or (step["type"] == "tool_calls" and step["status"] == "completed"):
+    message = stored_message(thread, step) if step is not None else None
+    early = _ended_early(message)
+    if early is not None:
+        end_early(store, thread, run, early, last_error=DIED if early == "failed" else None)
+    elif step is None or (step["type"] == "tool_calls" and step["status"] == "completed"):
         _try_again(store, thread, entry, run)
     elif message is not None and (step["status"] == "in_progress" or step["usage"] is not None):
         # The answer is in the thread: go forward. A step without usage that is completed belongs to a turn that went on to call tools.
@@ -113,26 +114,17 @@ def _try_again(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[s
     store.queue.offer(run["id"])
 
 
-def _stored_message(thread: LockedThread, step: dict[str, Any] | None) -> dict[str, Any] | None:
-    if step is None or step["type"] != "message_creation":
-        return None
-    line = thread.messages.find(step["step_details"]["message_creation"]["message_id"])
-    return None if line is None else orjson.loads(line)
+def _ended_early(message: dict[str, Any] | None) -> str | None:
+    """The status of a run for which somebody had begun to write that it does not come to its own end, told by its message."""
+    reason = message and message["incomplete_details"] and message["incomplete_details"]["reason"]
+    return next((status for status, known in MESSAGE_REASONS.items() if known == reason), None)
 
 
-def _closing_events(thread: LockedThread, run: dict[str, Any]) -> list[bytes]:
-    """The events with which a run that is over ended: those of its last message and step, and its own."""
-    step = next(iter(thread.load_steps(run["id"])[-1:]), None)
-    message = _stored_message(thread, step)
-    told = [message_event(message)] if message is not None else []
-    told += [step_event(step)] if step is not None else []
-    return [*told, run_event(run)]
-
-
-def _append_missing(thread: LockedThread, run: dict[str, Any], told: list[bytes]) -> None:
-    """Add those events that the run's log does not hold, because their writer died before it could tell that of the status."""
+def _append_missing(thread: LockedThread, run: dict[str, Any]) -> None:
+    """Add the events that lead to a run's status, because whoever set it died before they were told."""
     events = thread.events(run["id"])
-    log = events.read_all()
     # By name: the run may have been modified since.
-    if [name for name, _, _ in frames(log)][-1:] != [f"thread.run.{run['status']}"]:
-        events.append(b"".join(event for event in told if event not in log))
+    if [name for name, _, _ in frames(events.read_all())][-1:] == [f"thread.run.{run['status']}"]:
+        return
+    before = untold_ends(thread, run["id"]) if run["status"] in run_object.TERMINAL else []
+    events.append(b"".join([*before, run_event(run)]))

@@ -61,8 +61,13 @@ def create_thread_and_run(
             building.messages.append([orjson.dumps(message) for message in messages])
         _write_new(building, run, frame("thread.created", thread))
 
-    store.queue.save(ActiveRun(run["id"], project, thread["id"], run["expires_at"]))
+    entry = ActiveRun(run["id"], project, thread["id"], run["expires_at"])
+    store.queue.save(entry)
     store.create_thread(project, thread, fill)
+    with store.thread(project, thread["id"]).locked():
+        # Race: recovery drops an entry whose thread does not come to be, and this machine may have been asleep in between.
+        if store.queue.load(run["id"]) is None:
+            store.queue.save(entry)
     store.queue.offer(run["id"])
     return run
 

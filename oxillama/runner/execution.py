@@ -8,7 +8,7 @@ import logging
 
 from oxillama import clock
 from oxillama.engine.interface import Engine
-from oxillama.errors import ClaimLost, EngineError, EngineRefused
+from oxillama.errors import ClaimLost, EngineError, EngineRefused, OxillamaError
 from oxillama.lifecycle.claim import Claim
 from oxillama.lifecycle.recovery import DIED
 from oxillama.runner.turn import Turn, blocking
@@ -55,7 +55,8 @@ async def execute(claim: Claim, engine: Engine, stopping: Stopping) -> None:
         await _engine_failed(claim, error, stopping)
     except Exception:
         log.exception("run %s failed", run_id)
-        with contextlib.suppress(Exception):
+        # When not even that can be written, recovery ends the run later.
+        with contextlib.suppress(OxillamaError):
             await blocking(claim.stop, "failed", last_error=_OUR_FAULT)
     finally:
         await _abort(turn)

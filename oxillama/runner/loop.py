@@ -41,6 +41,7 @@ class Runner:
         self._id = secrets.token_hex(8)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._unoffered: set[str] = set()
+        self._told: dict[str, str] = {}
         self._stopping = Stopping()
         self._offered = asyncio.Event()
 
@@ -129,12 +130,22 @@ class Runner:
         offered, unoffered = set(queue.offered()), self._unoffered
         self._unoffered = set()
         for run_id in queue.active():
-            entry = queue.load(run_id)
-            if entry is None or run_id in self._working:
-                continue
-            ours = entry.runner == self._id
-            if ours or self._needs_care(entry, run_id in offered, run_id in unoffered):
-                recover(self._store, entry, abandoned=ours)
+            try:
+                entry = queue.load(run_id)
+                if entry is None or run_id in self._working:
+                    continue
+                ours = entry.runner == self._id
+                if ours or self._needs_care(entry, run_id in offered, run_id in unoffered):
+                    recover(self._store, entry, abandoned=ours)
+            except Exception as error:
+                # One run that cannot be read must not keep the others from being looked after.
+                self._tell_once(run_id, error)
+
+    def _tell_once(self, run_id: str, error: Exception) -> None:
+        told = f"{type(error).__name__}: {error}"
+        if self._told.get(run_id) != told:
+            self._told[run_id] = told
+            log.error("run %s cannot be recovered: %s", run_id, told, exc_info=not isinstance(error, OxillamaError))
 
     def _needs_care(self, entry: ActiveRun, offered: bool, was_unoffered: bool) -> bool:
         if entry.runner is not None:

@@ -42,7 +42,12 @@ class Store:
         """
         layout = Layout(os.path.abspath(data_dir))
         disk = Disk(layout.temporary, durable)
-        os.makedirs(os.path.dirname(layout.root), exist_ok=True)
+        if os.path.lexists(layout.root) and not os.path.isdir(layout.root):
+            raise StoreUnavailable(layout.root, "not a directory")
+        try:
+            os.makedirs(os.path.dirname(layout.root), exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(layout.root, error.strerror or type(error).__name__) from error
         for folder in (layout.root, layout.temporary, layout.trash, layout.runners, layout.projects, layout.queue):
             disk.make_directory(folder)
         for folder in (layout.active, layout.waiting):

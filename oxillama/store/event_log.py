@@ -31,8 +31,9 @@ class EventLog:
                 if whole < size:
                     self._disk.truncate(fd, whole)
                 self._disk.write(fd, frames)
-                self._disk.sync(fd)
-                return whole + len(frames)
+            # Not under the log's own lock: the run's owner must not wait for a device to stream.
+            self._disk.sync(fd)
+            return whole + len(frames)
         finally:
             os.close(fd)
 
@@ -80,9 +81,12 @@ class EventReader:
         """Whether a frame can begin at this offset, now or later."""
         return position <= os.fstat(self._fd).st_size and _ends_with_frame(self._fd, position)
 
-    def is_gone(self) -> bool:
-        """Whether the log was deleted since it was opened."""
-        return os.fstat(self._fd).st_nlink == 0
+    def last_event_before(self, position: int) -> str | None:
+        """The name of the event that ends at `position`; None at the beginning."""
+        before = os.pread(self._fd, min(position, _LONGEST_READ), max(position - _LONGEST_READ, 0))
+        start = before.rfind(b"\n\nevent: ", 0, -1)
+        name, newline, _ = before[start + 2 if start >= 0 else 0 :].removeprefix(b"event: ").partition(b"\n")
+        return name.decode("ascii", "replace") if newline else None
 
     def close(self) -> None:
         """Give the descriptor back."""

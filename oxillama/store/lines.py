@@ -6,7 +6,6 @@ oxillama-server 0.1.3 have ids that do not sort; they stand before all of ours a
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterator
 
@@ -147,14 +146,15 @@ class Lines:
 
     def _first_object(self, fd: int, offset: int, high: int) -> tuple[int, str | None]:
         """The first line that begins behind `offset` and looks like an object: where, and its id; None when there is none below `high`."""
-        position = offset
+        position, length = offset, _BLOCK
         text = b""
         while position < high:
-            block = os.pread(fd, _BLOCK, position)
+            block = os.pread(fd, length, position)
             if not block:
                 break
             text += block
             position += len(block)
+            length *= 2
             found = text.find(b"\n" + _OPENING)
             end = text.find(b'"', found + 1 + len(_OPENING))
             if found >= 0 and end >= 0:
@@ -163,12 +163,13 @@ class Lines:
         return position, None
 
     def _search(self, opening: bytes) -> int:
-        fd = self._open()
-        try:
-            with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as log:
-                return 0 if log[: len(opening)] == opening else log.find(b"\n" + opening) + 1 or -1
-        finally:
-            os.close(fd)
+        """Where the line with this opening begins, found by reading; -1 when there is none."""
+        position = 0
+        for line in self._split_forward(0, self.end()):
+            if line.startswith(opening):
+                return position
+            position += len(line) + 1
+        return -1
 
     def _open(self) -> int:
         with naming(self._path):
@@ -180,11 +181,12 @@ class Lines:
             return
         fd = self._open()
         try:
-            position, rest = low, b""
-            while position < high and (block := os.pread(fd, min(_BLOCK, high - position), position)):
+            position, rest, length = low, b"", _BLOCK
+            while position < high and (block := os.pread(fd, min(length, high - position), position)):
                 position += len(block)
                 *lines, rest = (rest + block).split(b"\n")
                 yield from lines
+                length = _BLOCK if lines else 2 * length
             if rest:
                 yield rest
         finally:
@@ -196,14 +198,16 @@ class Lines:
             return
         fd = self._open()
         try:
-            position, rest = high, b""
+            position, rest, length = high, b"", _BLOCK
             while position > low:
-                length = min(_BLOCK, position - low)
-                position -= length
-                rest, *lines = (os.pread(fd, length, position) + rest).split(b"\n")
-                if lines and position + length == high and not lines[-1]:
+                # Shorter than asked for where a writer has cut off a torn line since.
+                start, is_end = max(low, position - length), position == high
+                rest, *lines = (os.pread(fd, position - start, start) + rest).split(b"\n")
+                position = start
+                if is_end and lines and not lines[-1]:
                     lines.pop()
                 yield from reversed(lines)
+                length = _BLOCK if lines else 2 * length
             yield rest
         finally:
             os.close(fd)

@@ -23,10 +23,11 @@ class MessageLog:
     Args:
         disk: where it lies.
         layout: the thread's paths.
-        being_written: tells the Message that a run is writing just now, which is in no file of its own: id and wire form.
+        being_written: tells the Message that a run is writing just now, which is in no file of its own: id and wire form. Given an id, only
+            if it is that one.
     """
 
-    def __init__(self, disk: Disk, layout: ThreadLayout, being_written: Callable[[], tuple[str, bytes] | None]) -> None:
+    def __init__(self, disk: Disk, layout: ThreadLayout, being_written: Callable[[str | None], tuple[str, bytes] | None]) -> None:
         self._disk, self._layout, self._being_written = disk, layout, being_written
         self._lines = Lines(disk, layout.messages, layout.torn_messages)
 
@@ -41,10 +42,13 @@ class MessageLog:
     def get(self, message_id: str) -> bytes | None:
         """A Message in wire form, or None."""
         line = self.find(message_id)
-        if line is not None:
-            return self._current(message_id, line)
-        writing = self._being_written()
-        return writing[1] if writing is not None and writing[0] == message_id else None
+        if line is None:
+            writing = self._being_written(message_id)
+            if writing is not None:
+                return writing[1]
+            # Race: its run may have finished it between the two looks.
+            line = self.find(message_id)
+        return None if line is None else self._current(message_id, line)
 
     def last_id(self) -> str | None:
         """The id of the newest Message in the log."""
@@ -52,7 +56,7 @@ class MessageLog:
 
     def page(self, query: PageQuery) -> Page:
         """A part of the list, with the Message that a run is writing at its end."""
-        writing = self._being_written()
+        writing = self._being_written(None)
         return read_page(_Followed(self._lines, writing), query, "message", self._current)
 
     def newest_first(self) -> Iterator[bytes]:
@@ -83,8 +87,10 @@ class _Followed:
     """The lines of a log and one object behind them. See `paging.Sequence`."""
 
     def __init__(self, lines: Lines, last: tuple[str, bytes] | None) -> None:
-        self._lines, self._log_end = lines, lines.end()
-        self._last = last if last is not None and lines.span(last[0]) is None else None
+        self._lines, self._log_end, self._last = lines, lines.end(), last
+        if last is not None and lines.span(last[0]) is not None:
+            # Race: its run has finished it since, so it is in the log, and perhaps behind the end that we saw.
+            self._log_end, self._last = lines.end(), None
 
     def end(self) -> int:
         return self._log_end + (self._last is not None)

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from oxillama import ids
+from oxillama.errors import CorruptRecord
 from oxillama.store import locks
 from oxillama.store.disk import Disk
 from oxillama.store.layout import Layout
@@ -52,11 +53,14 @@ class RunQueue:
         self._disk.replace(self._entry(entry.run_id), orjson.dumps(asdict(entry)))
 
     def load(self, run_id: str) -> ActiveRun | None:
-        """The entry of an active run, or None."""
+        """The entry of an active run, or None. Raises CorruptRecord."""
+        path = self._entry(run_id)
         try:
-            return ActiveRun(**orjson.loads(self._disk.read(self._entry(run_id))))
+            return ActiveRun(**orjson.loads(self._disk.read(path)))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError) as error:
+            raise CorruptRecord(path, f"not an entry of the queue: {error}") from None
 
     def remove(self, run_id: str) -> None:
         """The run is terminal, or never came to be."""

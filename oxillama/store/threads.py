@@ -98,7 +98,7 @@ class ThreadFolder:
     def load_steps(self, run_id: str) -> list[dict[str, Any]]:
         """All steps of a Run, oldest first."""
         steps = (self._step_or_none(run_id, step_id) for step_id in self._step_ids(run_id))
-        return [orjson.loads(step) for step in steps if step is not None]
+        return [_parsed(step, self._layout.steps(run_id)) for step in steps if step is not None]
 
     def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
         """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
@@ -175,14 +175,16 @@ class ThreadFolder:
         by_time = sorted((orjson.loads(step)["created_at"], step_id) for step_id, step in steps if step is not None)
         return [step_id for _, step_id in by_time]
 
-    def _message_being_written(self) -> tuple[str, bytes] | None:
-        """The Message that the active run has begun and not finished, as far as it has come."""
+    def _message_being_written(self, wanted: str | None) -> tuple[str, bytes] | None:
+        """The Message that the active run has begun and not finished, as far as it has come; None when it is not the wanted one."""
         run = self.active_run()
         if run is None:
             return None
         for step in reversed(self.load_steps(run["id"])):
             if step["type"] == "message_creation" and step["status"] == "in_progress":
                 message_id = step["step_details"]["message_creation"]["message_id"]
+                if wanted not in (None, message_id):
+                    return None
                 message = message_so_far(self.events(run["id"]).read_all(), message_id)
                 return None if message is None else (message_id, orjson.dumps(message))
         return None

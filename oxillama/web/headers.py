@@ -13,6 +13,22 @@ from oxillama.web.auth import check_beta_header, project_of
 _BETA_ONLY = ("/v1/assistants", "/v1/threads")
 
 
+def api_headers(seconds: float, project: str) -> dict[str, str]:
+    """The headers that every answer has.
+
+    Args:
+        seconds: how long the answer took.
+        project: who asked.
+    """
+    return {
+        "x-request-id": ids.new_request_id(),
+        "openai-version": "2020-10-01",
+        "openai-processing-ms": str(int(seconds * 1000)),
+        "openai-organization": "oxillama",
+        "openai-project": project,
+    }
+
+
 def register(app: Flask, settings: Settings) -> None:
     """Check keys and beta header before each view of `app`; add the API's headers behind it (behaviour.md, section 1)."""
 
@@ -29,9 +45,5 @@ def register(app: Flask, settings: Settings) -> None:
     @app.after_request
     def add_headers(response: Response) -> Response:
         elapsed = time.monotonic() - g.get("started", time.monotonic())
-        response.headers["x-request-id"] = ids.new_request_id()
-        response.headers["openai-version"] = "2020-10-01"
-        response.headers["openai-processing-ms"] = str(int(elapsed * 1000))
-        response.headers["openai-organization"] = "oxillama"
-        response.headers["openai-project"] = g.get("project", "default")
+        response.headers.update(api_headers(elapsed, g.get("project", "default")))
         return response

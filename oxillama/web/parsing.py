@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 from flask import request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from oxillama import ids
 from oxillama.errors import InvalidRequest
@@ -22,7 +24,7 @@ def body(schema: type[RequestSchema]) -> dict[str, Any]:
     Raises:
         InvalidRequest: it is not JSON, does not say that it is, or does not fit the schema.
     """
-    content = request.get_data(cache=False)
+    content = _content()
     if not content:
         return load(schema, {})
     if request.mimetype != _JSON:
@@ -38,6 +40,26 @@ def body(schema: type[RequestSchema]) -> dict[str, Any]:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"We could not parse the JSON body of your request: it is not valid JSON at {place}.") from None
     return load(schema, parsed)
+
+
+def _content() -> bytes:
+    """The request's body, whole. Raises RequestEntityTooLarge, and InvalidRequest when it ends in the middle or cannot be read."""
+    most = request.max_content_length or 0
+    try:
+        content = request.get_data(cache=False)
+        if request.content_length is None and len(content) >= most:
+            # werkzeug cuts a chunked body off at the limit without a word.
+            raise RequestEntityTooLarge
+        return content
+    except RequestEntityTooLarge:
+        # A client that is still sending sees no answer but a reset connection, and tries again: take some more, and drop it.
+        left = 4 * most if (request.content_length or 0) <= 4 * most else 0
+        while left > 0 and (piece := request.environ["wsgi.input"].read(min(left, 65536))):
+            left -= len(piece)
+        raise
+    except (OSError, ParseException):
+        # Not the error's own text: it quotes what was sent.
+        raise InvalidRequest("The body of your request could not be read.") from None
 
 
 def list_query(noun: str) -> PageQuery:

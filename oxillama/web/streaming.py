@@ -34,12 +34,15 @@ class StreamDesk:
     def __init__(self, most: int) -> None:
         self._slots = threading.BoundedSemaphore(most)
         self._watcher = Watcher()
-        self._stopping = threading.Event()
+        self._stopping = False
 
     def stop(self) -> None:
-        """End all streams soon, each behind a whole event. Safe in a signal handler's thread: it only sets flags."""
-        self._stopping.set()
-        threading.Thread(target=self._watcher.wake_all, daemon=True).start()
+        """Let all streams end soon, each behind a whole event. Safe in a signal handler: it takes no lock, and wakes nobody; see `wake`."""
+        self._stopping = True
+
+    def wake(self) -> None:
+        """Let all streams look at once whether they should end."""
+        self._watcher.wake_all()
 
     @contextlib.contextmanager
     def reserve(self) -> Iterator[Slot]:
@@ -78,7 +81,7 @@ class StreamDesk:
     @property
     def stopping(self) -> bool:
         """Whether this process is about to end."""
-        return self._stopping.is_set()
+        return self._stopping
 
     @property
     def watcher(self) -> Watcher:
@@ -105,7 +108,7 @@ class _Stream:
     ) -> None:
         self._desk, self._slot, self._thread, self._run_id = desk, slot, thread, run_id
         self._position, self._ends, self._numbered = position, ends, numbered
-        self._closed = False
+        self._closed = self._seen_terminal = False
         log = thread.events(run_id)
         self._path = log.path
         try:
@@ -140,7 +143,7 @@ class _Stream:
         keep_alive = b": keep-alive\n" if self._numbered else b": keep-alive\n\n"
         with self._desk.watcher.watch(self._path) as change:
             written = time.monotonic()
-            # The answer's headers go out with its first piece: a reader who has seen everything so far must not wait for an event to get them.
+            # The headers go out with the first piece: a reader who has seen everything so far must not wait for an event to get them.
             yield b""
             while True:
                 change.clear()
@@ -167,10 +170,8 @@ class _Stream:
 
     def _is_over(self) -> bool:
         """Whether the event that ends the run lies before the position. Browsers ask again behind it, and must not be told it twice."""
-        with contextlib.suppress(NotFound):
-            if self._position and self._thread.load_run(self._run_id)["status"] in run_object.TERMINAL:
-                return self._until_end(self._thread.events(self._run_id).read_all()[: self._position])[1]
-        return False
+        assert self._reader is not None
+        return self._position > 0 and self._reader.last_event_before(self._position) in ENDS
 
     def _end_without_log(self) -> Generator[bytes, None, None]:
         """A run of oxillama-server 0.1.3 has no log; all there is to say is how it ended."""
@@ -190,12 +191,18 @@ class _Stream:
         return b"".join(numbered)
 
     def _missing_end(self) -> bytes | None:
-        """How a run ended whose log does not say so and does not grow; None while that may still come."""
+        """How a run ended whose log does not say so and does not grow; None while that may still come.
+
+        Whoever ends a run writes its status first and then the log, so a log that is not there yet is believed only at the second look.
+        """
         try:
             run = self._thread.load_run(self._run_id)
         except NotFound:
             return error_event("The thread of this run was deleted.", "thread_deleted")
         if run["status"] not in run_object.TERMINAL or (self._reader is not None and self._reader.read(self._position)):
+            return None
+        if self._reader is not None and not self._seen_terminal:
+            self._seen_terminal = True
             return None
         return run_event(run)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import struct
+import time
 from types import FrameType
 from typing import Any
 
@@ -13,15 +16,52 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from oxillama.web.error_handlers import envelope
+from oxillama.web.headers import api_headers
 
 #: How long a client may take to send, or to take, the next bytes of a request or an answer.
 SOCKET_SECONDS = 30
+#: How long it may take to send the whole head of a request, counted from its first byte.
+HEAD_SECONDS = 10
 
 _TIMEOUT = struct.pack("ll", SOCKET_SECONDS, 0)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """A client that took longer than SOCKET_SECONDS is not, and gunicorn would log a traceback for each."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
+
+
 class Worker(ThreadWorker):
     """Serves requests on threads."""
+
+    def init_process(self) -> None:
+        """Keep the log for what is news, then serve."""
+        self.log.error_log.addFilter(_is_news)
+        self._reading_heads: dict[TConn, float] = {}
+        super().init_process()
+
+    def handle(self, conn: TConn) -> Any:
+        """Serve a request that begins to arrive, in a thread of its own."""
+        self._reading_heads[conn] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            self._reading_heads.pop(conn, None)
+
+    def handle_request(self, req: Any, conn: TConn) -> Any:
+        """Serve a request whose head is there."""
+        self._reading_heads.pop(conn, None)
+        return super().handle_request(req, conn)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """One round of the main loop, at least every second: hang up on clients that hold a thread with a head that never ends."""
+        super().wait_for_and_dispatch_events(timeout)
+        latest = time.monotonic() - HEAD_SECONDS
+        for conn, began in list(self._reading_heads.items()):
+            if began < latest:
+                # Unlike closing it, this wakes the thread that reads from it.
+                with contextlib.suppress(OSError):
+                    conn.sock.shutdown(socket.SHUT_RDWR)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Limit how long the kernel waits on the connection: gunicorn does so for the first byte of a request only."""
@@ -33,8 +73,10 @@ class Worker(ThreadWorker):
         """SIGTERM: let open streams come to an end, then stop."""
         # The signal may come before the application was loaded.
         application = getattr(self, "wsgi", None)
-        if application is not None:
-            application.extensions["oxillama"].streams.stop()
+        if application is not None and self.alive:
+            streams = application.extensions["oxillama"].streams
+            streams.stop()
+            self.method_queue.defer(streams.wake)
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
@@ -53,7 +95,8 @@ class Worker(ThreadWorker):
             status, reason = 431, "Request Header Fields Too Large"
         # Not the exception's own text: it quotes what was sent.
         body = orjson.dumps(envelope(f"The server cannot read this request: {reason.lower()}.", "invalid_request_error"))
-        head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        headers = {"Connection": "close", "Content-Type": "application/json", "Content-Length": len(body), **api_headers(0, "default")}
+        head = f"HTTP/1.1 {status} {reason}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
         try:
             util.write_nonblock(client, head.encode() + body)
         except OSError:
