@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 
-from oxillama import log_config, settings
+from oxillama import log_config, parent_death, settings
 from oxillama.engine import embedded
 from oxillama.engine.chat_completions import connect
 from oxillama.errors import OxillamaError
@@ -49,6 +49,8 @@ def main() -> None:
         app = create_app(chosen)
     except OxillamaError as error:
         sys.exit(f"oxillama cannot start: {error}")
+    if os.environ.get("WERKZEUG_RUN_MAIN") == "true":
+        parent_death.die_with_parent()
     engine = None
     if not debug or os.environ.get("WERKZEUG_RUN_MAIN") == "true":
         engine = start_engine(chosen)

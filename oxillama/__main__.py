@@ -37,7 +37,7 @@ def main() -> None:
     _make_output_reopenable()
     print(f"oxillama: http://{chosen.bind}/v1, data in {chosen.data_dir.resolve()}", flush=True)
     configuration = str(files("oxillama") / "supervisord.conf")
-    os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "--configuration", configuration])
+    os.execv(sys.executable, [sys.executable, "-m", "oxillama.process_manager", "--configuration", configuration])
 
 
 def _free_port() -> int:

@@ -9,11 +9,11 @@ from typing import Any
 
 from oxillama import clock, ids
 from oxillama.errors import ClaimLost, NotFound
-from oxillama.lifecycle.ending import end, end_early, open_step
+from oxillama.lifecycle.ending import end, end_early, open_step, untold_ends
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import call_arguments, call_opened, frame, message_event, run_event, step_event, text_delta
+from oxillama.objects.stream_event import call_arguments, call_opened, frame, frames, message_event, run_event, step_event, text_delta
 from oxillama.store import LockedThread, Store
 from oxillama.store.run_queue import ActiveRun
 
@@ -53,9 +53,7 @@ class Claim:
                 started = run_object.moved(run, "in_progress")
                 thread.write_run(started)
                 events = thread.events(run_id)
-                # A power cut may have taken events that were never synced; a log always begins with these two.
-                opening = b"" if events.read_all() else frame("thread.run.created", run) + run_event(run)
-                events.append(opening + run_event(started))
+                events.append(_untold(thread, run) + run_event(started))
                 last_stamp = max([thread.last_stamp(), *(ids.stamp_of(step["id"]) for step in thread.load_steps(run_id))])
                 return cls(store, entry, started, last_stamp)
         except NotFound:
@@ -196,6 +194,15 @@ class Claim:
     def _stamp(self) -> int:
         self._last_stamp = max(clock.microseconds(), self._last_stamp + 1)
         return self._last_stamp
+
+
+def _untold(thread: LockedThread, run: dict[str, Any]) -> bytes:
+    """The events that should have led to a queued run and are not in its log: a power cut took them, or who queued it died."""
+    told = [name for name, _, _ in frames(thread.events(run["id"]).read_all())]
+    if told[-1:] == ["thread.run.queued"]:
+        return b""
+    created = [] if told else [frame("thread.run.created", run)]
+    return b"".join([*created, *untold_ends(thread, run["id"]), run_event(run)])
 
 
 def wait_for_outputs(thread: LockedThread, run: dict[str, Any], step: dict[str, Any]) -> None:

@@ -57,14 +57,14 @@ def end(
 
 
 def untold_ends(thread: LockedThread, run_id: str) -> list[bytes]:
-    """The closing events of a run's last message and step that its log does not hold: nobody told them yet, or who meant to died."""
-    steps = thread.load_steps(run_id)
-    if not steps:
-        return []
-    message = stored_message(thread, steps[-1])
-    closing = [message_event(message)] if message is not None else []
-    log = thread.events(run_id).read_all()
-    return [event for event in [*closing, step_event(steps[-1])] if event not in log]
+    """The closing events of a run's messages and steps that its log does not hold: nobody told them yet, or who meant to died."""
+    closing = []
+    for step in thread.load_steps(run_id):
+        message = stored_message(thread, step)
+        closing += [message_event(message)] if message is not None else []
+        closing += [step_event(step)] if step["status"] != "in_progress" else []
+    log = thread.events(run_id).read_all() if closing else b""
+    return [event for event in closing if event not in log]
 
 
 def stored_message(thread: LockedThread, step: dict[str, Any]) -> dict[str, Any] | None:

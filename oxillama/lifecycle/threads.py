@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import orjson
 
 from oxillama import clock
-from oxillama.errors import NotFound, ThreadBusy
+from oxillama.errors import CorruptRecord, NotFound, ThreadBusy
 from oxillama.lifecycle.ending import end_early
 from oxillama.objects.assistant import deleted
 from oxillama.objects.message import caller_message
@@ -36,9 +37,11 @@ def modify_thread(folder: ThreadFolder, changes: dict[str, Any]) -> bytes:
 def delete_thread(store: Store, folder: ThreadFolder) -> dict[str, Any]:
     """Delete a Thread; a run that is active on it is cancelled first. Raises NotFound."""
     with folder.locked() as thread:
-        run = thread.active_run()
-        if run is not None:
-            end_early(store, thread, run, "cancelled")
+        # What cannot be read can still be deleted; recovery forgets its run.
+        with contextlib.suppress(CorruptRecord):
+            run = thread.active_run()
+            if run is not None:
+                end_early(store, thread, run, "cancelled")
         store.delete_thread(thread)
     return deleted("thread", folder.thread_id)
 

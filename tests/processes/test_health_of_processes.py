@@ -1,0 +1,60 @@
+"""GET /health says 503 and why while something is missing, and 200 again once it is put right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.process_control import Runner, Server, Web, wait_until
+from tests.raw_http import Http
+from tests.scripted_engine import ScriptedEngine
+
+NO_RUNNER = "no runner is alive, so runs stay queued"
+NOT_WRITABLE = "the data directory cannot be written"
+
+
+def health(port: int) -> tuple[int, list[str]]:
+    answer = Http(port).get("/health")
+    return answer.status, answer.json["problems"]
+
+
+def wait_for_web(web: Web) -> None:
+    def answers() -> bool:
+        try:
+            return bool(health(web.port))
+        except OSError:
+            return False
+
+    wait_until(answers, 15, "the web answers")
+
+
+def test_it_is_healthy_from_the_start(server: Server):
+    assert health(server.port) == (200, [])
+
+
+def test_web_alone_says_that_it_has_no_runner_until_one_comes(engine: ScriptedEngine, tmp_path: Path):
+    data = tmp_path / "data"
+    with Web(engine_url=engine.url, data_dir=data) as web:
+        wait_for_web(web)
+        assert health(web.port) == (503, [NO_RUNNER])
+        with Runner(engine_url=engine.url, data_dir=data):
+            wait_until(lambda: health(web.port) == (200, []), 10, "healthy with a runner")
+        wait_until(lambda: health(web.port) == (503, [NO_RUNNER]), 5, "the death of the runner is noticed")
+
+
+@pytest.mark.parametrize("harm", ["removed", "replaced by a file", "the whole directory moved away"])
+def test_a_data_directory_that_cannot_be_written(server: Server, harm: str):
+    data = server.data_dir
+    victim = data if harm.startswith("the whole") else data / "tmp"
+    aside = data.parent / "aside"
+    victim.rename(aside)
+    if harm == "replaced by a file":
+        victim.write_text("")
+    status, problems = health(server.port)
+    assert status == 503
+    assert NOT_WRITABLE in problems
+    if victim.is_file():
+        victim.unlink()
+    aside.rename(victim)
+    wait_until(lambda: health(server.port) == (200, []), 5, "healthy again")

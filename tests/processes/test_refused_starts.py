@@ -1,0 +1,64 @@
+"""What cannot work is refused at once, with one line that says why and an exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process_control import ROOT, free_port
+
+EVERYTHING, RUNNER, DEVELOPMENT = ("-m", "oxillama"), ("-m", "oxillama.runner"), ("app.py",)
+
+
+def start(command: tuple[str, ...], tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "OXILLAMA_DATA_DIR": str(tmp_path / "data"),
+        "OXILLAMA_BIND": f"127.0.0.1:{free_port()}",
+        "OXILLAMA_ENGINE_URL": "http://127.0.0.1:1/v1",
+        **settings,
+    }
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize("command", [EVERYTHING, RUNNER, DEVELOPMENT], ids=" ".join)
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"OXILLAMA_BIND": "0.0.0.0:8123"}, "OXILLAMA_API_KEYS must be set"),
+        ({"OXILLAMA_WORKERS": "none"}, "OXILLAMA_WORKERS must be a whole number"),
+        ({"OXILLAMA_API_KEYS": "no such project!:sk-secret"}, "OXILLAMA_API_KEYS must be"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_settings_that_cannot_be(command: tuple[str, ...], settings: dict[str, str], reason: str, tmp_path: Path):
+    process = start(command, tmp_path, **settings)
+    assert process.returncode == 1
+    assert reason in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert process.stdout == ""
+    assert "sk-secret" not in process.stderr
+
+
+@pytest.mark.parametrize("command", [EVERYTHING, RUNNER, DEVELOPMENT], ids=" ".join)
+def test_a_data_directory_that_is_a_file(command: tuple[str, ...], tmp_path: Path):
+    (tmp_path / "data").write_text("something else")
+    process = start(command, tmp_path)
+    assert process.returncode == 1
+    assert f"{tmp_path / 'data'}: not a directory" in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert (tmp_path / "data").read_text() == "something else"
+
+
+@pytest.mark.parametrize("command", [EVERYTHING, RUNNER, DEVELOPMENT], ids=" ".join)
+def test_a_data_directory_below_a_file(command: tuple[str, ...], tmp_path: Path):
+    (tmp_path / "file").write_text("something else")
+    process = start(command, tmp_path, OXILLAMA_DATA_DIR=str(tmp_path / "file" / "data"))
+    assert process.returncode == 1
+    assert str(tmp_path / "file" / "data") in process.stderr
+    assert process.stderr.count("\n") == 1

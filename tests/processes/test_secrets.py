@@ -1,0 +1,119 @@
+"""API keys: who may see what; and what must never be seen anywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.process_control import Server
+from tests.processes.talk import Question, ask, client_of, ended, start_run
+from tests.raw_http import Http
+from tests.scripted_engine import Reply, ScriptedEngine, broken_chunks, http_error, server_error
+
+RED, RED_TOO, BLUE, WRONG = "sk-red-0123456789", "sk-red-abcdefghij", "sk-blue-0123456789", "sk-wrong-0123456789"
+ENGINE_KEY = "sk-engine-0123456789"
+TEXT, INSTRUCTIONS, ANSWER = "my-private-question", "my-private-instructions", "my-private-answer"
+
+
+@pytest.fixture
+def server(engine: ScriptedEngine) -> Iterator[Server]:
+    keys = f"red:{RED},red:{RED_TOO},blue:{BLUE}"
+    with Server(engine_url=engine.url, environ={"OXILLAMA_API_KEYS": keys, "OXILLAMA_ENGINE_API_KEY": ENGINE_KEY}) as server:
+        yield server.wait_ready()
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_keys_open_their_own_project_and_no_other(server: Server):
+    http = Http(server.port)
+    assert http.get("/v1/assistants").error[0] == 401
+    status, message, kind, param, code = http.get("/v1/assistants", bearer(WRONG)).error
+    assert (status, kind, param, code) == (401, "invalid_request_error", None, "invalid_api_key")
+    assert message.startswith("Incorrect API key provided: ")
+    assert WRONG not in message and WRONG[4:-4] not in message
+    assert http.get("/health").status == 200
+    with client_of(server, api_key=RED) as red, client_of(server, api_key=RED_TOO) as red_too, client_of(server, api_key=BLUE) as blue:
+        question = ask(red)
+        run = ended(red, start_run(red, question))
+        paths = every_path(question, run.id)
+        for path in paths:
+            assert http.get(path, bearer(RED)).status == 200, path
+            assert http.get(path, bearer(RED_TOO)).status == 200, path
+            assert http.get(path, bearer(BLUE)).error[0] == 404, path
+            assert http.get(path).error[0] == 401, path
+            assert http.get(path, bearer(WRONG)).error[0] == 401, path
+        assert [one.id for one in red_too.beta.assistants.list()] == [question.assistant_id]
+        assert blue.beta.assistants.list().data == []
+        own = ask(blue)
+        with pytest.raises(openai.NotFoundError):
+            blue.beta.threads.runs.create(own.thread_id, assistant_id=question.assistant_id)
+        with pytest.raises(openai.NotFoundError):
+            blue.beta.threads.messages.create(question.thread_id, role="user", content="Let me in.")
+
+
+def every_path(question: Question, run_id: str) -> list[str]:
+    thread = f"/v1/threads/{question.thread_id}"
+    run = f"{thread}/runs/{run_id}"
+    return [
+        *(f"/v1/assistants/{question.assistant_id}", thread, f"{thread}/messages", f"{thread}/messages/{question.message_id}"),
+        *(f"{thread}/runs", run, f"{run}/steps", f"{run}/events"),
+    ]
+
+
+def test_no_key_and_no_text_is_seen_where_it_does_not_belong(server: Server, engine: ScriptedEngine):
+    engine.script(
+        Reply([ANSWER]),
+        server_error(),
+        http_error(401, f"Bad key {ENGINE_KEY}", "invalid_request_error"),
+        broken_chunks(),
+        Reply([ANSWER], cut_after=1),
+    )
+    with client_of(server, api_key=RED) as client:
+        assistant = client.beta.assistants.create(model="gpt-4o", instructions=INSTRUCTIONS)
+        statuses = []
+        for _ in range(5):
+            thread = client.beta.threads.create(messages=[{"role": "user", "content": TEXT}])
+            run = client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
+            statuses.append(ended(client, run, 30).status)
+        # The engine is asked again after a server error, so one more reply of the script may be used up by the second run.
+        assert statuses[0] == "completed" and "failed" in statuses
+    for key in (WRONG, RED):
+        Http(server.port).post(f"/v1/threads?key={key}", b'{"messages": [{"role": "user", "content": "' + TEXT.encode(), bearer(key))
+    for role in ("web-worker", "runner"):
+        server.wait_for(role, other_than=server.kill(role))
+    assert f"Bearer {ENGINE_KEY}" in engine.headers[0]["authorization"]
+    secrets = [key.encode() for key in (RED, RED_TOO, BLUE, WRONG, ENGINE_KEY)]
+    log = server.log().encode()
+    assert log
+    for secret in (*secrets, TEXT.encode(), INSTRUCTIONS.encode(), ANSWER.encode()):
+        assert secret not in log
+    files = {path: path.read_bytes() for path in server.data_dir.rglob("*") if path.is_file()}
+    assert any(TEXT.encode() in content for content in files.values())
+    arguments = b"".join(command_lines(server))
+    assert b"oxillama.runner" in arguments
+    for secret in secrets:
+        assert secret not in arguments
+        assert [path for path, content in files.items() if secret in content or secret in os.fsencode(path)] == []
+
+
+def test_others_on_this_machine_cannot_read_the_data(server: Server):
+    with client_of(server, api_key=RED) as client:
+        ended(client, start_run(client, ask(client)))
+    for path in (server.data_dir, *server.data_dir.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0 or path.name == "supervisord.pid", path
+
+
+def command_lines(server: Server) -> list[bytes]:
+    found = []
+    for process in server.alive():
+        try:
+            found.append(Path(f"/proc/{process.pid}/cmdline").read_bytes())
+        except OSError:
+            continue
+    return found
