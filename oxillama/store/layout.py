@@ -60,42 +60,70 @@ class Layout:
 
 
 class ThreadLayout:
-    """Paths below one thread's folder, wherever that is just now."""
+    """Paths below one thread's folder, wherever that is just now. Made when asked for: most requests need one or two."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.meta = join(folder, "meta.json")
-        self.messages = join(folder, "messages.jsonl")
-        self.torn_messages = join(folder, "messages.torn")
-        self.overlays = join(folder, "messages")
-        self.runs_log = join(folder, "runs.log")
-        self.torn_runs = join(folder, "runs.torn")
-        self.runs = join(folder, "runs")
+
+    @property
+    def meta(self) -> str:
+        """The Thread."""
+        return f"{self.folder}/meta.json"
+
+    @property
+    def messages(self) -> str:
+        """The log of its Messages."""
+        return f"{self.folder}/messages.jsonl"
+
+    @property
+    def torn_messages(self) -> str:
+        """Last lines of that log that a crash cut short."""
+        return f"{self.folder}/messages.torn"
+
+    @property
+    def overlays(self) -> str:
+        """The folder of later versions of Messages."""
+        return f"{self.folder}/messages"
+
+    @property
+    def runs_log(self) -> str:
+        """The list of its Runs."""
+        return f"{self.folder}/runs.log"
+
+    @property
+    def torn_runs(self) -> str:
+        """Last lines of that list that a crash cut short."""
+        return f"{self.folder}/runs.torn"
+
+    @property
+    def runs(self) -> str:
+        """The folder of its Runs."""
+        return f"{self.folder}/runs"
 
     def overlay(self, message_id: str) -> str:
         """The later version of a Message."""
-        return join(self.overlays, f"{message_id}.json")
+        return f"{self.folder}/messages/{message_id}.json"
 
     def run(self, run_id: str) -> str:
         """The folder of a Run."""
-        return join(self.runs, run_id)
+        return f"{self.folder}/runs/{run_id}"
 
     def status(self, run_id: str) -> str:
         """A Run."""
-        return join(self.runs, run_id, "status.json")
+        return f"{self.folder}/runs/{run_id}/status.json"
 
     def events(self, run_id: str) -> str:
         """A Run's event log."""
-        return join(self.runs, run_id, "events.sse")
+        return f"{self.folder}/runs/{run_id}/events.sse"
 
     def additional_messages(self, run_id: str) -> str:
         """Messages that came with a Run."""
-        return join(self.runs, run_id, "additional_messages.jsonl")
+        return f"{self.folder}/runs/{run_id}/additional_messages.jsonl"
 
     def steps(self, run_id: str) -> str:
         """The folder of a Run's steps."""
-        return join(self.runs, run_id, "steps")
+        return f"{self.folder}/runs/{run_id}/steps"
 
     def step(self, run_id: str, step_id: str) -> str:
         """A RunStep."""
-        return join(self.runs, run_id, "steps", f"{step_id}.json")
+        return f"{self.folder}/runs/{run_id}/steps/{step_id}.json"

@@ -44,6 +44,9 @@ def assert_told_well(folder, run_id) -> None:
     stream.feed(log + b"event: done\ndata: [DONE]\n\n")
     stream.end()
     assert stream.violations == []
+    told = [(name, value["id"]) for name, value in events(folder, run_id) if not name.endswith(".delta")]
+    steps_and_messages = [one for one in told if one[0].startswith(("thread.message.", "thread.run.step."))]
+    assert len(steps_and_messages) == len(set(steps_and_messages)), "nothing is told twice"
     for name, value in events(folder, run_id):
         check_event(name, value)
 

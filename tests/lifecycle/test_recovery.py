@@ -73,6 +73,10 @@ def assert_sound(store, folder, run_id) -> dict:
     for name, value in events(folder, run_id):
         check_event(name, value)
     ends = [name for name in event_names(folder, run_id) if name in TERMINAL_NAMES]
+    told = Counter(
+        (name, value["id"]) for name, value in events(folder, run_id) if name.startswith(("thread.message.", "thread.run.step."))
+    )
+    assert all(count == 1 or name.endswith(".delta") for (name, _), count in told.items()), "nothing is told twice"
     steps = folder.load_steps(run_id)
     for step in steps:
         check("RunStepObject", step)
@@ -93,6 +97,8 @@ def assert_sound(store, folder, run_id) -> dict:
         assert ends == []
         assert store.queue.load(run_id) is not None
         assert (run_id in store.queue.offered()) == (run["status"] == "queued")
+        if run["status"] == "requires_action":
+            assert event_names(folder, run_id)[-1] == "run.requires_action", "or who follows the run waits for ever"
     return run
 
 

@@ -356,6 +356,26 @@ def test_who_waits_for_the_lock_of_a_thread_that_is_deleted_meanwhile_is_told_so
     assert [type(error) for error in found] == [NotFound]
 
 
+def test_a_lock_counts_only_on_what_its_path_leads_to(tmp_path):
+    """Who waited for a lock on something that was replaced meanwhile waits for its successor."""
+    path = tmp_path / "thing"
+    path.mkdir()
+    locked: list[int] = []
+
+    def wait() -> None:
+        with locks.exclusive(str(path)) as fd:
+            locked.append(os.fstat(fd).st_ino)
+
+    waiter = threading.Thread(target=wait)
+    with locks.exclusive(str(path)):
+        waiter.start()
+        wait_until_refused(waiter)
+        path.rename(tmp_path / "old")
+        path.mkdir()
+    waiter.join(10)
+    assert locked == [path.stat().st_ino]
+
+
 def wait_until_refused(waiter: threading.Thread) -> None:
     """Until the thread is in the loop that waits for a lock."""
     deadline = time.monotonic() + 10
