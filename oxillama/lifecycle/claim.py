@@ -114,9 +114,11 @@ class Claim:
             assert self._step is not None
             step = {**self._step, "step_details": {"type": "tool_calls", "tool_calls": calls}}
             thread.write_step(step)
-            # In this order an entry that names a dead runner tells recovery that the event may be missing.
+            counted = replace(self._entry, turn_usage=usage)
+            self._store.queue.save(counted)
             wait_for_outputs(thread, run, step)
-            self._store.queue.save(replace(self._entry, runner=None, turn_usage=usage))
+            # Only now: an entry that names a dead runner tells recovery that the event may be missing.
+            self._store.queue.save(replace(counted, runner=None))
 
     def finish(self, text: str, usage: dict[str, Any], incomplete_reason: str | None) -> None:
         """The turn ended in the open message, and the run with it.
