@@ -46,6 +46,10 @@ class MessageLog:
         writing = self._being_written()
         return writing[1] if writing is not None and writing[0] == message_id else None
 
+    def has_held(self, message_id: str) -> bool:
+        """Whether there is such a Message, or was before it was deleted: a cursor may name it."""
+        return self.find(message_id) is not None or self.get(message_id) is not None
+
     def last_id(self) -> str | None:
         """The id of the newest Message in the log."""
         return self._lines.last_id()
