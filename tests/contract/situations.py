@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 
 from tests.contract.validation import ValidatingHttp
-from tests.scripted_engine import Call, Reply
+from tests.scripted_engine import Call, Raw, Reply, http_error
 
 Json = dict[str, Any]
 
@@ -57,8 +57,13 @@ class Thread:
     call_id: str = "call_none"
 
 
-def engine_reply(request: Json) -> Reply:
-    """What the engine answers: a call where it may call and has not; half an answer for the model `slow`; else a text."""
+def engine_reply(request: Json) -> Reply | Raw:
+    """What the engine answers: a call where it may call and has not; half an answer for the model `slow`; else a text.
+
+    As engines do, it refuses a request without messages.
+    """
+    if not request["messages"]:
+        return http_error(400, "[] is too short - 'messages'", "invalid_request_error")
     if request["model"] == "slow":
         return Reply(["Hel", "lo"], hang_after=1)
     functions = [tool["function"]["name"] for tool in request.get("tools", ())]
@@ -90,7 +95,8 @@ class Situations:
         if name == UNKNOWN:
             return _UNKNOWN_IDS["asst"]
         if name not in self._assistants:
-            values = {INSTRUCTED: {"instructions": "Be brief."}, EQUIPPED: {"tools": [_FUNCTION]}}.get(name, {})
+            special: dict[str, Json] = {INSTRUCTED: {"instructions": "Be brief."}, EQUIPPED: {"tools": [_FUNCTION]}}
+            values = special.get(name, {})
             self._assistants[name] = self._make("/assistants", {"model": "scripted-chat", **values})["id"]
             if name == DELETED:
                 self._done("DELETE", f"/assistants/{self._assistants[name]}")
