@@ -71,7 +71,6 @@ _HEADERS: dict[str, tuple[dict[str, str], int | None]] = {
     "another scheme": ({"Authorization": "Basic cmlnaHQta2V5"}, 401),
 }
 
-
 #: What ends the situation of the thread that it succeeds on.
 _USES_UP = {"deleteThread", "createRun", "cancelRun", "submitToolOuputsToRun", "deleteMessage"}
 _LISTED = {"listAssistants": "assistant_id", "listMessages": "message_id", "listRuns": "run_id", "listRunSteps": "step_id"}
