@@ -139,8 +139,10 @@ class Situations:
         self._assistants.pop(name, None)
 
     def use_up_thread(self, name: str) -> None:
-        """The same for a thread."""
-        self._threads.pop(name, None)
+        """The same for a thread. A run that works on it would do so for ever, in a place that others need."""
+        thread = self._threads.pop(name, None)
+        if thread is not None and name == WORKING:
+            self.send("DELETE", f"/threads/{thread.id}")
 
     def settled(self, thread_id: str, run_id: str, statuses: tuple[str, ...] = _SETTLED) -> Json:
         """A run, once it has one of some statuses."""
