@@ -1,4 +1,4 @@
-.PHONY: serve test lint format
+.PHONY: serve test test-generated lint format
 
 # Web, runner and embedded engine, kept alive by one process manager. Settings: see the table in README.md.
 serve:
@@ -8,6 +8,11 @@ serve:
 test:
 	@scripts/setup dev
 	.venv/bin/python -m pytest
+
+# Other requests each time; GENERATED_REQUESTS=100000 sends more of them.
+test-generated:
+	@scripts/setup dev
+	GENERATED_REQUESTS=$${GENERATED_REQUESTS:-10000} .venv/bin/python -m pytest tests/contract/test_generated.py --hypothesis-show-statistics
 
 lint:
 	@scripts/setup dev

@@ -24,6 +24,8 @@ _UNKNOWN_CONTEXT_TOKENS = 200_000
 _WORTH_COUNTING = 3
 #: How much of a prompt is tried again when the engine found it too long.
 _SHORTER = 0.6
+#: What an engine is asked when all messages are empty and there are no instructions: it would refuse a request without any message.
+_SILENCE = {"role": "user", "content": ""}
 
 
 class BudgetSpent(Exception):
@@ -72,7 +74,7 @@ class Prompt:
         self._history = await self._newest_that_fit(room, must_fit=prompt_left is not None)
         return ChatRequest(
             model=run["model"],
-            messages=system + self._history + own,
+            messages=system + self._history + own or [_SILENCE],
             temperature=run["temperature"],
             top_p=run["top_p"],
             max_tokens=completion_left,

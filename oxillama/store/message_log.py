@@ -50,6 +50,10 @@ class MessageLog:
             line = self.find(message_id)
         return None if line is None else self._current(message_id, line)
 
+    def has_held(self, message_id: str) -> bool:
+        """Whether there is such a Message, or was before it was deleted: a cursor may name it."""
+        return self.find(message_id) is not None or self.get(message_id) is not None
+
     def last_id(self) -> str | None:
         """The id of the newest Message in the log."""
         return self._lines.last_id()

@@ -105,6 +105,10 @@ class ThreadFolder:
         self.require()
         if run_id is None:
             return self.messages.page(query)
+        for cursor in (query.after, query.before):
+            # Any message of the thread may be one, also one that another wrote: it has its place among those of the run.
+            if cursor is not None and not self.messages.has_held(cursor):
+                raise NotFound("message", cursor)
         if ids.is_legacy(run_id):
             written = self.messages.ids_of_run(run_id)
         else:

@@ -211,12 +211,17 @@ class ValidatingAsyncClient(openai.AsyncOpenAI):
 
 def validating_client(base_url: str, **options: Any) -> ValidatingClient:
     """A client of the server at `base_url` (up to and with `/v1`); `options` as for `openai.OpenAI`."""
-    return ValidatingClient(base_url=base_url, http_client=_ValidatingHttp(base_url), **{"api_key": "test-key", **options})
+    return ValidatingClient(base_url=base_url, http_client=ValidatingHttp(base_url), **{"api_key": "test-key", **options})
 
 
 def validating_async_client(base_url: str, **options: Any) -> ValidatingAsyncClient:
     """The same for asyncio."""
     return ValidatingAsyncClient(base_url=base_url, http_client=_ValidatingAsyncHttp(base_url), **{"api_key": "test-key", **options})
+
+
+def validating_http(base_url: str) -> ValidatingHttp:
+    """What is below those clients, for requests that no SDK would send. It raises nothing: look at `violations`."""
+    return ValidatingHttp(base_url)
 
 
 def take_violations() -> list[ContractViolation]:
@@ -240,7 +245,7 @@ class _Found(list[ContractViolation]):
         _found.append(violation)
 
 
-class _ValidatingHttp(openai.DefaultHttpxClient):
+class ValidatingHttp(openai.DefaultHttpxClient):
     """The SDK's own kind of http client (httpx2), with a hook on its answers. A proxy in the environment is no business of a test."""
 
     def __init__(self, base_url: str) -> None:
