@@ -11,7 +11,7 @@ from oxillama.web.answers import json_bytes, json_value
 from oxillama.web.context import thread_folder
 from oxillama.web.parsing import body, message_list_query
 
-bp = Blueprint("messages", __name__, url_prefix="/v1/threads/<thread_id>/messages")
+bp = Blueprint("messages", __name__, url_prefix="/threads/<thread_id>/messages")
 
 
 @bp.get("")

@@ -17,7 +17,7 @@ from oxillama.web.context import context, project, thread_folder
 from oxillama.web.parsing import body, list_query
 from oxillama.web.streaming import last_event_id
 
-bp = Blueprint("runs", __name__, url_prefix="/v1/threads")
+bp = Blueprint("runs", __name__, url_prefix="/threads")
 
 #: How long a client that polls an unfinished run should wait, in milliseconds (behaviour.md, section 7).
 _POLL_AFTER = "250"
