@@ -37,11 +37,6 @@ def azure(server: Server) -> Iterator[openai.AzureOpenAI]:
         yield client
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def answer(server: Server, method: str, path: str, headers: dict[str, str]) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:

@@ -176,11 +176,6 @@ async def test_the_asynchronous_client(server: Server, engine: ScriptedEngine):
     assert completion.choices[0].message.content == "whole"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def test_completions_and_embeddings(client: openai.OpenAI, engine: ScriptedEngine):
     text = {
         "id": "cmpl-1",
