@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Flask
+from flask import Blueprint, Flask
 
 from oxillama.settings import Settings
 from oxillama.store import Store
-from oxillama.web import assistants, error_handlers, headers, health, messages, models, runs, steps, threads
+from oxillama.web import assistants, error_handlers, headers, health, messages, models, pass_through, runs, steps, threads
+from oxillama.web.base_urls import AZURE, OPENAI
 from oxillama.web.context import Context
+from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.streaming import StreamDesk
 
 
@@ -21,9 +23,16 @@ def create_app(settings: Settings) -> Flask:
     # A doubled slash is a mistake to be told of, not one to be answered with a redirection that loses the body.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
-    app.extensions["oxillama"] = Context(settings, store, StreamDesk(settings.max_streams))
+    streams = StreamDesk(settings.max_streams)
+    app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping))
     error_handlers.register(app)
     headers.register(app, settings)
-    for nouns in (assistants, threads, messages, runs, steps, models, health):
-        app.register_blueprint(nouns.bp)
+    app.register_blueprint(health.bp)
+    for name, base_url in (("openai", OPENAI), ("azure", AZURE)):
+        api = Blueprint(name, __name__, url_prefix=base_url)
+        for nouns in (assistants, threads, messages, runs, steps, models, pass_through):
+            api.register_blueprint(nouns.bp)
+        if base_url == AZURE:
+            api.register_blueprint(pass_through.deployments_bp)
+        app.register_blueprint(api)
     return app

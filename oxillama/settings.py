@@ -40,6 +40,12 @@ def _at_least(minimum: int) -> Callable[[str], int]:
     return parse
 
 
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text.strip()):
+        raise ValueError("a number of seconds, 0 or more, for instance 2.5")
+    return float(text)
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -96,6 +102,7 @@ SETTINGS = (
     Setting("OXILLAMA_RUN_CONCURRENCY", "4", _at_least(1), "Runs that a runner executes at once; slots of the embedded engine."),
     Setting("OXILLAMA_DURABILITY", "full", _one_of("full", "relaxed"), "`full`: what was acknowledged survives a power cut. `relaxed`: it survives the death of any process; faster."),
     Setting("OXILLAMA_MODEL_MAP", "", _model_map, "`gpt-4o=qwen3-8b`, comma-separated: the engine's name for a name that programs use."),
+    Setting("OXILLAMA_BUSY_WAIT_SECONDS", "0", _seconds, "How long a message or a run waits for the active run of its thread to end before it is refused. Each that waits takes the place of an open stream; without a free one it is refused at once."),
     Setting("OXILLAMA_RUN_EXPIRY_SECONDS", "600", _at_least(1), "Life of a run, waiting for tool outputs included."),
     Setting("OXILLAMA_FIRST_TOKEN_SECONDS", "120", _at_least(1), "How long the engine may take to its first token."),
     Setting("OXILLAMA_STALL_SECONDS", "60", _at_least(1), "How long the engine may pause between tokens."),
@@ -121,6 +128,7 @@ class Settings:
     run_concurrency: int
     durability: str
     model_map: dict[str, str]
+    busy_wait_seconds: float
     run_expiry_seconds: int
     first_token_seconds: int
     stall_seconds: int

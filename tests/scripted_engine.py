@@ -195,6 +195,7 @@ class ScriptedEngine:
         default: the reply when the script is used up.
         models: what `GET /v1/models` lists.
         strict_models: whether a model that is not listed is refused; such a request uses up no reply.
+        other_endpoints: path below `/v1` -> what it answers; their requests are kept among the others.
         tokenize: what `POST /tokenize` counts with, as llama.cpp has it; None for an engine without.
     """
 
@@ -202,6 +203,7 @@ class ScriptedEngine:
         self.default: Scripted = Reply(["Hello ", "from the ", "script."])
         self.models: list[dict[str, Any]] = [{"id": "scripted-chat", "object": "model", "created": 1790000000, "owned_by": "tests"}]
         self.strict_models = False
+        self.other_endpoints: dict[str, AnyReply] = {}
         self.tokenize: Callable[[str], list[int]] | None = None
         self._script: deque[Scripted] = deque()
         self._requests: list[dict[str, Any]] = []
@@ -305,12 +307,14 @@ class ScriptedEngine:
         with self._changed:
             self._paths.append(line)
 
-    def _asked(self, body: dict[str, Any], headers: dict[str, str]) -> Scripted:
+    def _asked(self, body: dict[str, Any], headers: dict[str, str], other: AnyReply | None) -> Scripted:
         with self._changed:
             self._requests.append(body)
             self._headers.append(headers)
             self._open += 1
             self._changed.notify_all()
+            if other is not None:
+                return other
             if self.strict_models and body.get("model") not in [model["id"] for model in self.models]:
                 return model_not_found(str(body.get("model")))
             return self._script.popleft() if self._script else self.default
@@ -401,16 +405,17 @@ class _Handler(BaseHTTPRequestHandler):
         engine = self.server.engine
         engine._arrived(f"POST {self.path}")
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path == "/v1/chat/completions":
-            self._chat(json.loads(body))
+        other = engine.other_endpoints.get(self.path.removeprefix("/v1"))
+        if self.path == "/v1/chat/completions" or other is not None:
+            self._chat(json.loads(body), other)
         elif self.path == "/tokenize" and engine.tokenize is not None:
             self._send_json(200, {"tokens": engine.tokenize(json.loads(body)["content"])})
         else:
             self._send_raw(http_error(404, "File Not Found", "not_found_error"))
 
-    def _chat(self, request: dict[str, Any]) -> None:
+    def _chat(self, request: dict[str, Any], other: AnyReply | None) -> None:
         engine = self.server.engine
-        scripted = engine._asked(request, {name.lower(): value for name, value in self.headers.items()})
+        scripted = engine._asked(request, {name.lower(): value for name, value in self.headers.items()}, other)
         hung_up = False
         try:
             reply = scripted(request) if callable(scripted) else scripted

@@ -31,6 +31,7 @@ def test_every_default():
         "run_concurrency": 4,
         "durability": "full",
         "model_map": {},
+        "busy_wait_seconds": 0,
         "run_expiry_seconds": 600,
         "first_token_seconds": 120,
         "stall_seconds": 60,

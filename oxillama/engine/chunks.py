@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from oxillama import engine_words
 from oxillama.engine import faults
 from oxillama.engine.interface import Activity, CallDelta, Delta, RefusalDelta, TextDelta, TokenUsage
 
@@ -84,7 +85,7 @@ class Halves:
         """The text, with a first half held back until the second comes, and halves that have none replaced."""
         text = self._held + text
         self._held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return faults.sound(text[: len(text) - len(self._held)])
+        return engine_words.sound(text[: len(text) - len(self._held)])
 
 
 class _CallNumbers:
@@ -108,7 +109,7 @@ class _CallNumbers:
             return
         number = self._number(call.get("index"), call.get("id"), bool(name))
         self._last = number
-        yield CallDelta(number, faults.sound(name) if name else None, self._halves[number].joined(arguments))
+        yield CallDelta(number, engine_words.sound(name) if name else None, self._halves[number].joined(arguments))
 
     def _number(self, index: object, call_id: object, named: bool) -> int:
         key = index if isinstance(index, int) else None

@@ -5,7 +5,6 @@ The texts end in a run's `last_error`, which its caller reads: no address of the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import httpx2
 import openai
 
+from oxillama import engine_words
 from oxillama.errors import (
     EngineAnswerUnusable,
     EngineError,
@@ -23,18 +23,6 @@ from oxillama.errors import (
     EngineUnavailable,
     PromptTooLong,
 )
-
-_LONGEST_QUOTE = 500
-
-_ADDRESS = re.compile(
-    r"\b[a-z][a-z0-9+.-]*://\S+"  # any URL
-    r"|\[[0-9a-f:.]+\](?::\d+)?"  # [::1]:8080
-    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"
-    r"|\b[a-z0-9_.-]*[a-z][a-z0-9_.-]*:\d{2,5}\b"  # host:port
-    r"|\blocalhost\b",
-    re.IGNORECASE,
-)
-_KEY = re.compile(r"\bsk-\S+|\bBearer\s+\S+", re.IGNORECASE)
 
 _CONTEXT_FULL = re.compile(
     r"maximum context length|context length is only|exceeds? the (?:available|model's)? ?(?:maximum )?context", re.IGNORECASE
@@ -69,7 +57,7 @@ def complaint(error: openai.APIError) -> Complaint:
     fields: dict[str, Any] = body if isinstance(body, dict) else {}
     status = error.status_code if isinstance(error, openai.APIStatusError) else _status(fields.get("code"))
     code = f"{fields.get('code') or ''} {fields.get('type') or ''}"
-    return Complaint(status, code, _words(body), body)
+    return Complaint(status, code, engine_words.told(body), body)
 
 
 def is_model_missing(error: openai.APIStatusError) -> bool:
@@ -130,7 +118,7 @@ def _too_long(said: Complaint, _secrets: tuple[str, ...]) -> EngineError:
 
 
 def _refused(said: Complaint, secrets: tuple[str, ...]) -> EngineError:
-    quote = _quotable(said.message, secrets)
+    quote = engine_words.quotable(said.message, secrets)
     return EngineRefused(f"The model engine refused the request: {quote}" if quote else "The model engine refused the request.")
 
 
@@ -150,35 +138,6 @@ _TABLE: tuple[tuple[Callable[[Complaint], bool], Callable[[Complaint, tuple[str,
     (lambda said: said.status is None and "invalid_request" in said.code, _refused),
     (lambda said: (said.status or 0) >= 500, _always(EngineUnavailable, "The model engine answered with a server error.")),
 )
-
-
-def _words(body: object) -> str:
-    """The text of an error, in the shapes that OpenAI, Ollama and FastAPI give it."""
-    if isinstance(body, str):
-        try:
-            inner = json.loads(body)
-        except ValueError:
-            return "" if "<html" in body.lower() else body
-        return "" if isinstance(inner, str) else _words(inner)
-    if isinstance(body, list):
-        return "; ".join(filter(None, map(_words, body)))
-    if isinstance(body, dict):
-        return next((_words(body[name]) for name in ("message", "error", "detail", "msg") if body.get(name)), "")
-    return ""
-
-
-def sound(text: str) -> str:
-    """The text without halves of characters, which JSON can say and nobody can store."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _quotable(text: str, secrets: tuple[str, ...]) -> str:
-    text = sound(text)
-    for secret in filter(None, secrets):
-        text = re.sub(re.escape(secret) + r"(?::\d+)?", "…", text)
-    text = _ADDRESS.sub("…", _KEY.sub("…", text))
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
 
 
 def _status(code: object) -> int | None:

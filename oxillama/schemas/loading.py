@@ -50,13 +50,19 @@ def load(schema: type[RequestSchema], body: Any) -> dict[str, Any]:
     Raises:
         InvalidRequest: for the first problem, in the order of the schema's fields; unknown keys come last.
     """
-    if not isinstance(body, dict):
-        raise InvalidRequest(problems.wrong_type("an object", body).message("body"), None, "invalid_type")
+    values = object_of(body)
     try:
-        return built(schema).load(body)
+        return built(schema).load(values)
     except ValidationError as error:
         path, problem = _first(error.messages)
         raise InvalidRequest(problem.message(path), path, problem.code) from None
+
+
+def object_of(body: Any) -> dict[str, Any]:
+    """The body, which must be an object. Raises InvalidRequest when it is something else."""
+    if not isinstance(body, dict):
+        raise InvalidRequest(problems.wrong_type("an object", body).message("body"), None, "invalid_type")
+    return body
 
 
 @cache

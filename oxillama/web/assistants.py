@@ -11,7 +11,7 @@ from oxillama.web.answers import json_bytes, json_value
 from oxillama.web.context import context, project
 from oxillama.web.parsing import body, list_query
 
-bp = Blueprint("assistants", __name__, url_prefix="/v1/assistants")
+bp = Blueprint("assistants", __name__, url_prefix="/assistants")
 
 
 @bp.get("")

@@ -1,4 +1,4 @@
-"""Who is asking: bearer key to project, and the beta header that the Assistants API wants."""
+"""Who is asking: the key of a request to a project, and the beta header that the Assistants API wants."""
 
 from __future__ import annotations
 
@@ -20,15 +20,22 @@ def project_of(request: Request, settings: Settings) -> str:
     """
     if settings.api_keys is None:
         return "default"
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+    key = _key(request)
+    if not key:
         raise AuthenticationFailed(None)
     # All keys are compared, each in constant time, so that the time taken tells nothing of any of them.
-    given = key.strip().encode()
+    given = key.encode()
     matching = [project for known, project in settings.api_keys.items() if hmac.compare_digest(known.encode(), given)]
     if not matching:
-        raise AuthenticationFailed(key.strip())
+        raise AuthenticationFailed(key)
     return matching[0]
+
+
+def _key(request: Request) -> str:
+    """The bearer token, else what Azure's clients send as `api-key`; empty for none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else ""
+    return key or request.headers.get("api-key", "").strip()
 
 
 def check_beta_header(request: Request) -> None:

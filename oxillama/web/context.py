@@ -10,6 +10,7 @@ from oxillama import ids
 from oxillama.settings import Settings
 from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
+from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.streaming import StreamDesk
 
 
@@ -20,6 +21,7 @@ class Context:
     settings: Settings
     store: Store
     streams: StreamDesk = field(repr=False)
+    hang_ups: HangUpWatch = field(repr=False)
 
 
 def context() -> Context:

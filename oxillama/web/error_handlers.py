@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from oxillama import errors
 from oxillama.web.answers import json_value
+from oxillama.web.base_urls import right_base_url
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ TABLE: dict[type[errors.OxillamaError], tuple[int, str]] = {
     errors.StoreFull: (507, "server_error"),
     errors.StoreUnavailable: (503, "server_error"),
     errors.StoreError: (500, "server_error"),
+    errors.EngineTimedOut: (504, "server_error"),
+    errors.EngineAnswerUnusable: (502, "server_error"),
     errors.EngineError: (503, "server_error"),
     errors.OxillamaError: (500, "server_error"),
 }
@@ -48,6 +51,9 @@ def _domain_error(error: errors.OxillamaError) -> Response:
     response = json_value(envelope(*_told(error, kind)), status)
     if isinstance(error, errors.LimitReached):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, errors.EngineTimedOut):
+        # The SDKs would ask again, and make an engine that is too slow slower.
+        response.headers["x-should-retry"] = "false"
     return response
 
 
@@ -79,7 +85,11 @@ def _key_refused(key: str | None) -> str:
 
 def _http_error(error: HTTPException) -> Response:
     if isinstance(error, NotFound):
-        return json_value(envelope(f"Invalid URL ({request.method} {request.path[:256]})", "invalid_request_error"), 404)
+        message = f"Invalid URL ({request.method} {request.path[:256]})"
+        base_url = right_base_url(request, current_app.url_map)
+        if base_url is not None:
+            message += f". Set the base URL to {base_url}"
+        return json_value(envelope(message, "invalid_request_error"), 404)
     if isinstance(error, MethodNotAllowed):
         message = f"Not allowed to {request.method} on {request.path[:256]}. (HINT: Perhaps you meant to use a different HTTP method?)"
         response = json_value(envelope(message, "invalid_request_error", None, "method_not_supported"), 405)

@@ -9,8 +9,9 @@ from flask import Flask, Response, g, request
 from oxillama import ids
 from oxillama.settings import Settings
 from oxillama.web.auth import check_beta_header, project_of
+from oxillama.web.base_urls import AZURE, OPENAI
 
-_BETA_ONLY = ("/v1/assistants", "/v1/threads")
+_BETA_ONLY = tuple(f"{base}/{noun}" for base in (OPENAI, AZURE) for noun in ("assistants", "threads"))
 
 
 def api_headers(seconds: float, project: str) -> dict[str, str]:

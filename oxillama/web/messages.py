@@ -8,10 +8,11 @@ from oxillama import ids
 from oxillama.lifecycle import threads as lifecycle
 from oxillama.schemas.messages import CreateMessage, ModifyMessage
 from oxillama.web.answers import json_bytes, json_value
+from oxillama.web.busy_wait import when_free
 from oxillama.web.context import thread_folder
 from oxillama.web.parsing import body, message_list_query
 
-bp = Blueprint("messages", __name__, url_prefix="/v1/threads/<thread_id>/messages")
+bp = Blueprint("messages", __name__, url_prefix="/threads/<thread_id>/messages")
 
 
 @bp.get("")
@@ -25,7 +26,9 @@ def list_messages(thread_id: str) -> Response:
 @bp.post("")
 def create_message(thread_id: str) -> Response:
     """Add a Message; refused while a run is active."""
-    return json_bytes(lifecycle.create_message(thread_folder(thread_id), body(CreateMessage)))
+    thread = thread_folder(thread_id)
+    values = body(CreateMessage)
+    return json_bytes(when_free(thread, lambda: lifecycle.create_message(thread, values)))
 
 
 @bp.get("/<message_id>")

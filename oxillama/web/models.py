@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-import urllib3
 from flask import Blueprint, Response
 
-from oxillama.errors import EngineUnavailable, NotFound
+from oxillama.errors import EngineAnswerUnusable, EngineUnavailable, NotFound
 from oxillama.settings import Settings
 from oxillama.web.answers import json_value
 from oxillama.web.context import context
+from oxillama.web.engine_http import Exchange
 
-bp = Blueprint("models", __name__, url_prefix="/v1/models")
+bp = Blueprint("models", __name__, url_prefix="/models")
 
-_TIMEOUT = urllib3.Timeout(connect=3, read=10)
-_engine = urllib3.PoolManager(retries=False, timeout=_TIMEOUT)
+_ANSWER_SECONDS = 10
 
 
 @bp.get("")
@@ -35,14 +34,14 @@ def get_model(model: str) -> Response:
 
 
 def _models(settings: Settings) -> list[dict[str, Any]]:
-    key = settings.engine_api_key
+    with Exchange(settings, "GET", "/models", answer_seconds=_ANSWER_SECONDS) as exchange:
+        if exchange.receive().status != 200:
+            raise EngineUnavailable("The model engine does not list its models.")
+        content = exchange.read()
     try:
-        answer = _engine.request("GET", f"{settings.engine_base_url}/models", headers={"Authorization": f"Bearer {key}"} if key else {})
-        served = [_model(one) for one in orjson.loads(answer.data)["data"]] if answer.status == 200 else None
-    except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError):
-        served = None
-    if served is None:
-        raise EngineUnavailable("The model engine cannot be reached.")
+        served = [_model(one) for one in orjson.loads(content)["data"]]
+    except (ValueError, KeyError, TypeError):
+        raise EngineAnswerUnusable("The model engine answered with something that is not a list of models.") from None
     by_id = {model["id"]: model for model in served}
     aliases = [{**by_id[name], "id": alias} for alias, name in settings.model_map.items() if name in by_id and alias not in by_id]
     return served + aliases

@@ -19,14 +19,23 @@ _JSON = "application/json"
 
 
 def body(schema: type[RequestSchema]) -> dict[str, Any]:
-    """The checked values of the request's body. No body at all counts as an empty object (behaviour.md, section 1).
+    """The checked values of the request's body.
 
     Raises:
         InvalidRequest: it is not JSON, does not say that it is, or does not fit the schema.
     """
+    return load(schema, json_body()[1])
+
+
+def json_body() -> tuple[bytes, Any]:
+    """The request's body, and the JSON in it. No body at all counts as an empty object (behaviour.md, section 1).
+
+    Raises:
+        InvalidRequest: it is not JSON, or does not say that it is.
+    """
     content = _content()
     if not content:
-        return load(schema, {})
+        return content, {}
     if request.mimetype != _JSON:
         message = (
             f"Unsupported content type: '{request.mimetype[:64]}'. This API method only accepts '{_JSON}' requests. "
@@ -34,12 +43,11 @@ def body(schema: type[RequestSchema]) -> dict[str, Any]:
         )
         raise InvalidRequest(message, None, "unsupported_content_type")
     try:
-        parsed = orjson.loads(content)
+        return content, orjson.loads(content)
     except orjson.JSONDecodeError as error:
         # The position only: the parser's own text may quote the body.
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"We could not parse the JSON body of your request: it is not valid JSON at {place}.") from None
-    return load(schema, parsed)
 
 
 def _content() -> bytes:

@@ -13,11 +13,12 @@ from oxillama.objects import run as run_object
 from oxillama.schemas.runs import CreateRun, CreateThreadAndRun, ModifyRun, SubmitToolOutputs
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.answers import json_bytes, json_value
+from oxillama.web.busy_wait import when_free
 from oxillama.web.context import context, project, thread_folder
 from oxillama.web.parsing import body, list_query
 from oxillama.web.streaming import last_event_id
 
-bp = Blueprint("runs", __name__, url_prefix="/v1/threads")
+bp = Blueprint("runs", __name__, url_prefix="/threads")
 
 #: How long a client that polls an unfinished run should wait, in milliseconds (behaviour.md, section 7).
 _POLL_AFTER = "250"
@@ -53,7 +54,8 @@ def create_run(thread_id: str) -> Response:
     parts = context()
 
     def create() -> tuple[dict[str, Any], int]:
-        return lifecycle.create_run(parts.store, thread, assistant, values, parts.settings.run_expiry_seconds), 0
+        expiry = parts.settings.run_expiry_seconds
+        return when_free(thread, lambda: lifecycle.create_run(parts.store, thread, assistant, values, expiry)), 0
 
     return _answer(create, stream=values.get("stream", False))
 

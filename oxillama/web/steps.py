@@ -9,7 +9,7 @@ from oxillama.web.answers import json_bytes
 from oxillama.web.context import thread_folder
 from oxillama.web.parsing import list_query
 
-bp = Blueprint("steps", __name__, url_prefix="/v1/threads/<thread_id>/runs/<run_id>/steps")
+bp = Blueprint("steps", __name__, url_prefix="/threads/<thread_id>/runs/<run_id>/steps")
 
 
 @bp.get("")

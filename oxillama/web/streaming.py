@@ -16,11 +16,11 @@ from oxillama.objects.stream_event import DONE, ENDS, PAUSE, error_event, frames
 from oxillama.store.event_log import EventReader
 from oxillama.store.event_tail import Watcher
 from oxillama.store.threads import ThreadFolder
+from oxillama.web.answers import event_stream
 
 #: How often an idle stream writes something, so that it notices when its client has gone.
 KEEP_ALIVE_SECONDS = 5.0
 
-_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
 _RUN_EVENT = re.compile(rb"^event: (thread\.run\.[a-z_]+)\ndata: [^\n]*\n\n", re.MULTILINE)
 
 
@@ -63,7 +63,7 @@ class StreamDesk:
     def hosted(self, slot: Slot, thread: ThreadFolder, run_id: str, position: int) -> Response:
         """What the hosted API streams: until the run ends or needs an action, then `done`."""
         stream = _Stream(self, slot, thread, run_id, position, ENDS | {PAUSE}, numbered=False)
-        return Response(stream, content_type="text/event-stream; charset=utf-8", headers=_HEADERS)
+        return event_stream(stream)
 
     def events(self, slot: Slot, thread: ThreadFolder, run_id: str, position: int) -> Response:
         """Everything a run streams, numbered, until it ends.
@@ -76,7 +76,7 @@ class StreamDesk:
             stream.close()
             message = f"Invalid 'after': {position}. Expected the id of an event of this run."
             raise InvalidRequest(message, "after", "invalid_value")
-        return Response(stream, content_type="text/event-stream; charset=utf-8", headers=_HEADERS)
+        return event_stream(stream)
 
     @property
     def stopping(self) -> bool:

@@ -10,7 +10,7 @@ from oxillama.web.answers import json_bytes, json_value
 from oxillama.web.context import context, project, thread_folder
 from oxillama.web.parsing import body
 
-bp = Blueprint("threads", __name__, url_prefix="/v1/threads")
+bp = Blueprint("threads", __name__, url_prefix="/threads")
 
 
 @bp.post("")
