@@ -33,7 +33,7 @@ def start_engine(chosen: settings.Settings) -> object:
     model = chosen.model_path or embedded.bundled_model()
     if not chosen.embedded or model is None or chosen.embedded_port is None:
         return None
-    return embedded.start(model, chosen.embedded_port, slots=chosen.run_concurrency, slot_tokens=chosen.context_tokens)
+    return embedded.start(model, chosen.embedded_port, slots=chosen.run_concurrency, slot_tokens=chosen.embedded_context_tokens)
 
 
 def main() -> None:

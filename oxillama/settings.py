@@ -11,6 +11,8 @@ from typing import Any
 
 from oxillama.errors import SettingsInvalid
 
+_EMBEDDED_CONTEXT_TOKENS = 4096
+
 _PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
@@ -94,6 +96,7 @@ SETTINGS = (
     Setting("OXILLAMA_DATA_DIR", "./data", Path, "Where everything is kept. Local disks only."),
     Setting("OXILLAMA_ENGINE_URL", None, _url, "Base URL of an OpenAI-compatible engine, up to and with `/v1`. Unset: the embedded engine."),
     Setting("OXILLAMA_ENGINE_API_KEY", None, str, "Key for that engine."),
+    Setting("OXILLAMA_ENGINE_TOOLS", "auto", _one_of("auto", "native", "prompted"), "How functions reach the model. `native`: as `tools`. `prompted`: in the prompt, the reply held to a JSON schema. `auto`: what the engine's `/props` says it can; `native` when it does not say, `prompted` with the embedded engine."),
     Setting("OXILLAMA_MODEL_PATH", None, Path, "GGUF file for the embedded engine. Unset: the small model that comes along."),
     Setting("OXILLAMA_API_KEYS", None, _keys, "`project:key`, comma-separated; a bare key belongs to project `default`. Unset: open to all, on loopback only."),
     Setting("OXILLAMA_WORKERS", "2", _at_least(1), "Web worker processes."),
@@ -106,7 +109,7 @@ SETTINGS = (
     Setting("OXILLAMA_RUN_EXPIRY_SECONDS", "600", _at_least(1), "Life of a run, waiting for tool outputs included."),
     Setting("OXILLAMA_FIRST_TOKEN_SECONDS", "120", _at_least(1), "How long the engine may take to its first token."),
     Setting("OXILLAMA_STALL_SECONDS", "60", _at_least(1), "How long the engine may pause between tokens."),
-    Setting("OXILLAMA_CONTEXT_TOKENS", "4096", _at_least(256), "Context of each slot of the embedded engine, in tokens."),
+    Setting("OXILLAMA_CONTEXT_TOKENS", None, _at_least(256), "Tokens that one conversation may hold: in the embedded engine (unset: 4096), or in another that does not say."),
     Setting("OXILLAMA_MAX_BODY_BYTES", str(8 * 1024 * 1024), _at_least(1024), "Largest request body; beyond that 413."),
     Setting("OXILLAMA_EMBEDDED_PORT", None, _at_least(1), "Loopback port of the embedded engine. `make serve` chooses a free one; set it to start the parts by hand."),
 )  # fmt: skip
@@ -120,6 +123,7 @@ class Settings:
     data_dir: Path
     engine_url: str | None
     engine_api_key: str | None
+    engine_tools: str
     model_path: Path | None
     api_keys: dict[str, str] | None
     workers: int
@@ -132,7 +136,7 @@ class Settings:
     run_expiry_seconds: int
     first_token_seconds: int
     stall_seconds: int
-    context_tokens: int
+    context_tokens: int | None
     max_body_bytes: int
     embedded_port: int | None
 
@@ -140,6 +144,11 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the embedded engine answers."""
         return self.engine_url is None
+
+    @property
+    def embedded_context_tokens(self) -> int:
+        """Context of each slot of the embedded engine."""
+        return self.context_tokens or _EMBEDDED_CONTEXT_TOKENS
 
     @property
     def engine_base_url(self) -> str:

@@ -69,12 +69,13 @@ class Call:
 class Reply:
     """A completion, or the beginning of one.
 
-    It is sent in pieces, counted from 0: first each text fragment; then for each call, the piece that opens it and one for each fragment
-    of its arguments.
+    It is sent in pieces, counted from 0: first each fragment of text, then of refusal; then for each call, the piece that opens it and one
+    for each fragment of its arguments.
 
     Attributes:
         text: fragments; none for an empty answer.
         calls: tool calls, after the text.
+        refusal: fragments, after the text and before the calls.
         finish: None for `tool_calls` or `stop`, as fits.
         usage: None when the engine does not count.
         delay: seconds before each piece.
@@ -99,6 +100,7 @@ class Reply:
     error_after: int | None = None
     broken_after: int | None = None
     done: bool = True
+    refusal: Sequence[str] = ()
 
     @property
     def finish_reason(self) -> str:
@@ -196,6 +198,7 @@ class ScriptedEngine:
         models: what `GET /v1/models` lists.
         strict_models: whether a model that is not listed is refused; such a request uses up no reply.
         other_endpoints: path below `/v1` -> what it answers; their requests are kept among the others.
+        props: what `GET /props` answers, as llama.cpp has it; None for an engine without.
         tokenize: what `POST /tokenize` counts with, as llama.cpp has it; None for an engine without.
     """
 
@@ -204,6 +207,7 @@ class ScriptedEngine:
         self.models: list[dict[str, Any]] = [{"id": "scripted-chat", "object": "model", "created": 1790000000, "owned_by": "tests"}]
         self.strict_models = False
         self.other_endpoints: dict[str, AnyReply] = {}
+        self.props: dict[str, Any] | None = None
         self.tokenize: Callable[[str], list[int]] | None = None
         self._script: deque[Scripted] = deque()
         self._requests: list[dict[str, Any]] = []
@@ -396,6 +400,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.rstrip("/")
         if path == "/v1/models":
             self._send_json(200, {"object": "list", "data": engine.models})
+        elif path == "/props" and engine.props is not None:
+            self._send_json(200, engine.props)
         elif path == "/health":
             self._send_json(200, {"status": "ok"})
         else:
@@ -516,6 +522,8 @@ class _Handler(BaseHTTPRequestHandler):
             "model": request.get("model", ""),
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}],
         }
+        if reply.refusal:
+            message["refusal"] = "".join(reply.refusal)
         if reply.usage is not None:
             completion["usage"] = reply.usage.to_json()
         self._send_json(200, completion)
@@ -561,6 +569,8 @@ def _pieces(reply: Reply) -> Iterator[dict[str, Any]]:
     """The deltas of a reply, in order; see Reply."""
     for fragment in reply.text:
         yield {"content": fragment}
+    for fragment in reply.refusal:
+        yield {"refusal": fragment}
     for index, call in enumerate(reply.calls):
         whole = isinstance(call.arguments, str)
         opening = {"name": call.name, "arguments": call.arguments if whole else ""}

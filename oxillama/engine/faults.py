@@ -24,6 +24,8 @@ from oxillama.errors import (
     PromptTooLong,
 )
 
+_IMAGES_REFUSED = "A message of this thread holds an image, and the model engine's model does not take images."
+
 _CONTEXT_FULL = re.compile(
     r"maximum context length|context length is only|exceeds? the (?:available|model's)? ?(?:maximum )?context", re.IGNORECASE
 )
@@ -31,6 +33,11 @@ _CONTEXT_TOKENS = re.compile(r"context length (?:is|of)(?: only)? (\d+)|context 
 _PROMPT_TOKENS = re.compile(r"(\d+) in the messages|(?:resulted in|passed|contains at least|request \() ?(\d+)", re.IGNORECASE)
 _MODEL_MISSING = re.compile(
     r"invalid model name|model\b.{0,200}\b(?:not found|does not exist|not exist|is not available)", re.IGNORECASE | re.DOTALL
+)
+_NO_IMAGES = re.compile(
+    r"image input is not supported|not a multimodal model|does not support image|missing data required for image|at most 0 image"
+    r"|image_url is only supported",
+    re.IGNORECASE,
 )
 
 
@@ -131,6 +138,8 @@ def _always(kind: type[EngineError], text: str) -> Callable[[Complaint, tuple[st
 _TABLE: tuple[tuple[Callable[[Complaint], bool], Callable[[Complaint, tuple[str, ...]], EngineError]], ...] = (
     (lambda said: "exceed_context_size" in said.code or "context_length_exceeded" in said.code, _too_long),
     (lambda said: said.status in (None, 400, 413, 422) and bool(_CONTEXT_FULL.search(said.message)), _too_long),
+    # llama.cpp and Ollama call it a server error.
+    (lambda said: bool(_NO_IMAGES.search(said.message)), _always(EngineRefused, _IMAGES_REFUSED)),
     (lambda said: said.status == 429 or "rate_limit" in said.code, _always(EngineRateLimited, "The model engine is busy.")),
     (lambda said: said.status in (401, 403), _always(EngineUnavailable, "The model engine refused the server's credentials.")),
     (lambda said: said.status == 404, _always(EngineUnavailable, "The model engine does not know the model or the address asked for.")),

@@ -13,7 +13,7 @@ from oxillama.lifecycle.ending import end, end_early, open_step, untold_ends
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import call_arguments, call_opened, frame, frames, message_event, run_event, step_event, text_delta
+from oxillama.objects.stream_event import call_arguments, call_opened, content_delta, frame, frames, message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.run_queue import ActiveRun
 
@@ -72,20 +72,19 @@ class Claim:
         with self._owned() as (thread, run):
             self._message = message_object.run_message(run, self._stamp())
             self._step = step_object.message_step(run, self._message["id"], self._stamp())
+            self._streamed = True
             thread.write_step(self._step)
             self._events.append(_opened(self._step) + frame("thread.message.created", self._message) + message_event(self._message))
-        self._streamed = False
 
-    def add_text(self, fragment: str) -> None:
-        """Stream a piece of the open message."""
+    def add_content(self, piece: dict[str, Any]) -> None:
+        """Stream a piece of the open message, as `GrowingContent.add` gives it."""
         assert self._message is not None
-        self._events.append(text_delta(self._message["id"], fragment, first=not self._streamed))
-        self._streamed = True
+        self._events.append(content_delta(self._message["id"], piece))
 
-    def end_message(self, text: str) -> None:
+    def end_message(self, content: list[dict[str, Any]]) -> None:
         """End the open message because tool calls follow it; the tokens of the turn will be counted with those."""
         with self._owned() as (thread, _):
-            message, step = self._finished(text, None, None)
+            message, step = self._finished(content, None, None)
             thread.write_message(message)
             thread.write_step(step)
             self._events.append(message_event(message) + step_event(step))
@@ -95,6 +94,7 @@ class Claim:
         """Open a step for the tool calls of this turn."""
         with self._owned() as (thread, run):
             self._step = step_object.tool_calls_step(run, self._stamp())
+            self._streamed = True
             thread.write_step(self._step)
             self._events.append(_opened(self._step))
 
@@ -120,16 +120,16 @@ class Claim:
             # Only now: an entry that names a dead runner tells recovery that the event may be missing.
             self._store.queue.save(replace(counted, runner=None))
 
-    def finish(self, text: str, usage: dict[str, Any], incomplete_reason: str | None) -> None:
+    def finish(self, content: list[dict[str, Any]], usage: dict[str, Any], incomplete_reason: str | None) -> None:
         """The turn ended in the open message, and the run with it.
 
         Args:
-            text: the whole message.
+            content: the whole message's.
             usage: tokens of the turn.
             incomplete_reason: None, or the message's: `max_tokens` or `content_filter`.
         """
         with self._owned() as (thread, run):
-            message, step = self._finished(text, usage, incomplete_reason)
+            message, step = self._finished(content, usage, incomplete_reason)
             status, details = outcome_of(message)
             changes = {"message": message, "step": step, "incomplete_details": details}
             end(self._store, thread, run, status, **changes)
@@ -169,7 +169,7 @@ class Claim:
     @property
     def has_streamed(self) -> bool:
         """Whether anything of this turn is in the log."""
-        return self._step is not None or self._streamed
+        return self._streamed
 
     def close(self) -> None:
         """Give the log's descriptor back."""
@@ -188,9 +188,11 @@ class Claim:
         except NotFound:
             raise ClaimLost(run_id) from None
 
-    def _finished(self, text: str, usage: dict[str, Any] | None, incomplete_reason: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _finished(
+        self, content: list[dict[str, Any]], usage: dict[str, Any] | None, incomplete_reason: str | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         assert self._message is not None and self._step is not None
-        message = message_object.finish(self._message, [message_object.text_part(text)], incomplete_reason)
+        message = message_object.finish(self._message, content, incomplete_reason)
         return message, step_object.finish(self._step, "completed", usage=usage)
 
     def _stamp(self) -> int:

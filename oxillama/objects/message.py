@@ -12,6 +12,43 @@ def text_part(value: str) -> dict[str, Any]:
     return {"type": "text", "text": {"value": value, "annotations": []}}
 
 
+def refusal_part(value: str) -> dict[str, Any]:
+    """A refusal as a content part, in the form in which it is stored and sent."""
+    return {"type": "refusal", "refusal": value}
+
+
+class GrowingContent:
+    """The content of a message while it is written: a text, a refusal, or both, each one part, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._fragments: dict[str, list[str]] = {}
+
+    def add(self, kind: str, fragment: str) -> dict[str, Any]:
+        """Add a piece to the `text` or the `refusal`.
+
+        Returns:
+            The piece as a delta names it. Only the first of a text carries `annotations` (behaviour.md, section 6: recorded).
+        """
+        first = kind not in self._fragments
+        self._fragments.setdefault(kind, []).append(fragment)
+        index = list(self._fragments).index(kind)
+        if kind == "refusal":
+            return {"index": index, **refusal_part(fragment)}
+        return {"index": index, "type": "text", "text": {"value": fragment, **({"annotations": []} if first else {})}}
+
+    def fold(self, delta: dict[str, Any]) -> None:
+        """Add a piece that was streamed before, as `add` returned it."""
+        self.add(delta["type"], delta["refusal"] if delta["type"] == "refusal" else delta["text"]["value"])
+
+    def parts(self) -> list[dict[str, Any]]:
+        """The content so far; no parts when there is none."""
+        make = {"text": text_part, "refusal": refusal_part}
+        return [make[kind]("".join(fragments)) for kind, fragments in self._fragments.items()]
+
+    def __len__(self) -> int:
+        return sum(len(fragment) for fragments in self._fragments.values() for fragment in fragments)
+
+
 def caller_message(thread_id: str, values: dict[str, Any], stamp: int) -> dict[str, Any]:
     """A Message that the caller adds: complete at once.
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from oxillama.objects import run
-from oxillama.objects.message import text_part
+from oxillama.objects.message import GrowingContent
 
 #: The hosted endpoints stop following a run at one of these; only the terminal ones end a run's log for good.
 PAUSE = "thread.run.requires_action"
@@ -39,13 +39,9 @@ def message_event(value: dict[str, Any]) -> bytes:
     return frame(f"thread.message.{value['status']}", value)
 
 
-def text_delta(message_id: str, fragment: str, *, first: bool) -> bytes:
-    """A piece of a message's text. Only the first carries `annotations` (behaviour.md, section 6: recorded)."""
-    text: dict[str, Any] = {"value": fragment}
-    if first:
-        text["annotations"] = []
-    delta = {"content": [{"index": 0, "type": "text", "text": text}]}
-    return frame("thread.message.delta", {"id": message_id, "object": "thread.message.delta", "delta": delta})
+def content_delta(message_id: str, piece: dict[str, Any]) -> bytes:
+    """A piece of a message's content, as `GrowingContent.add` gives it."""
+    return frame("thread.message.delta", {"id": message_id, "object": "thread.message.delta", "delta": {"content": [piece]}})
 
 
 def call_opened(step_id: str, index: int, call: dict[str, Any]) -> bytes:
@@ -71,7 +67,7 @@ def frames(data: bytes) -> list[tuple[str, bytes, int]]:
 def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:
     """A Message as far as a run's log tells it, deltas folded in; None when the log never announced it."""
     message: dict[str, Any] | None = None
-    fragments: list[str] = []
+    content = GrowingContent()
     for name, data, _ in frames(log):
         if name == "thread.message.created":
             value = orjson.loads(data)
@@ -80,10 +76,9 @@ def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:
         elif name == "thread.message.delta" and message is not None:
             value = orjson.loads(data)
             if value["id"] == message_id:
-                fragments += [part["text"]["value"] for part in value["delta"]["content"]]
-    if message is not None and fragments:
-        message["content"] = [text_part("".join(fragments))]
-    return message
+                for piece in value["delta"]["content"]:
+                    content.fold(piece)
+    return message and {**message, "content": content.parts()}
 
 
 def _call_delta(step_id: str, call: dict[str, Any]) -> bytes:

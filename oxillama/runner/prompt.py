@@ -58,7 +58,7 @@ class Prompt:
 
         Raises:
             BudgetSpent: a token limit of the run leaves no room for another turn.
-            EngineRefused: a message holds something that no engine can be given.
+            EngineRefused: the thread or the run asks for something that no engine can be given.
         """
         run = self._run
         spent = run_object.total_usage([step["usage"] for step in self._steps])
@@ -80,7 +80,7 @@ class Prompt:
             max_tokens=completion_left,
             response_format=run["response_format"],
             tools=tools,
-            tool_choice=_tool_choice(run, self._steps),
+            tool_choice=_tool_choice(run, self._steps, [tool["function"]["name"] for tool in tools]),
             parallel_tool_calls=run["parallel_tool_calls"],
             reasoning_effort=run["reasoning_effort"],
         )
@@ -203,9 +203,19 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _tool_choice(run: dict[str, Any], steps: list[dict[str, Any]]) -> str | dict[str, Any]:
-    """A forced choice holds for the first turn only: else the run would call tools for ever (behaviour.md, section 12)."""
+def _tool_choice(run: dict[str, Any], steps: list[dict[str, Any]], functions: list[str]) -> str | dict[str, Any]:
+    """A forced choice holds for the first turn only: else the run would call tools for ever (behaviour.md, section 12).
+
+    Raises:
+        EngineRefused: it forces what this server cannot do.
+    """
     choice = run["tool_choice"]
-    if choice == "none" or not (steps or (isinstance(choice, dict) and choice["type"] != "function")):
+    if choice == "none":
         return choice
-    return "auto"
+    if isinstance(choice, dict) and choice["type"] != "function":
+        raise EngineRefused(f"The tool choice is '{choice['type']}', which this server does not execute yet.")
+    if isinstance(choice, dict) and choice["function"]["name"] not in functions:
+        raise EngineRefused(f"The tool choice names the function '{choice['function']['name']}', which this run does not have.")
+    if choice == "required" and not functions:
+        raise EngineRefused("The tool choice is 'required', but the run has no function; this server does not execute other tools yet.")
+    return "auto" if steps else choice

@@ -14,6 +14,7 @@ from oxillama.errors import EngineAnswerUnusable, PromptTooLong
 from oxillama.lifecycle.claim import Claim
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
+from oxillama.objects.message import GrowingContent, text_part
 from oxillama.runner.prompt import BudgetSpent, Prompt
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ _R = TypeVar("_R")
 
 
 class Turn:
-    """The answer as it grows. Text before the first call is a message; after it, text has no place in the API and is left out.
+    """The answer as it grows. What is said before the first call is a message; after it, it has no place in the API and is left out.
 
     Args:
         claim: the run.
@@ -35,7 +36,7 @@ class Turn:
     def __init__(self, claim: Claim, engine: Engine) -> None:
         self._claim, self._engine = claim, engine
         self._functions = {tool["function"]["name"] for tool in claim.run["tools"] if tool["type"] == "function"}
-        self._text: list[str] = []
+        self._content = GrowingContent()
         self._message_open = False
         self._calls: list[dict[str, Any]] = []
         self._leading_space = ""
@@ -63,8 +64,10 @@ class Turn:
         async with contextlib.aclosing(self._engine.stream(request)) as deltas:
             async for delta in deltas:
                 match delta:
-                    case TextDelta(text) | RefusalDelta(text) if not self._calls:
+                    case TextDelta(text) if not self._calls:
                         await self._add_text(text)
+                    case RefusalDelta(text) if not self._calls:
+                        await self._add_content("refusal", text)
                     case CallDelta():
                         await self._add_call(delta)
                     case Finished(reason, usage):
@@ -77,13 +80,16 @@ class Turn:
             if not self._leading_space.strip():
                 return
             text = self._leading_space
-            await self._open_message()
-        self._claim.add_text(text)
-        self._text.append(text)
+        await self._add_content("text", text)
 
     async def _open_message(self) -> None:
-        await blocking(self._claim.begin_message)
-        self._message_open = True
+        if not self._message_open:
+            await blocking(self._claim.begin_message)
+            self._message_open = True
+
+    async def _add_content(self, kind: str, fragment: str) -> None:
+        await self._open_message()
+        self._claim.add_content(self._content.add(kind, fragment))
 
     async def _add_call(self, delta: CallDelta) -> None:
         if delta.index > 0 and not self._claim.run["parallel_tool_calls"]:
@@ -98,9 +104,11 @@ class Turn:
 
     async def _open_call(self, name: str) -> None:
         if name not in self._functions:
+            if any(tool["type"] == name for tool in self._claim.run["tools"]):
+                raise EngineAnswerUnusable(f"The model called the tool '{name}', which this server does not execute yet.")
             raise EngineAnswerUnusable(f"The model called the function '{name[:64]}', which this run does not have.")
         if self._message_open:
-            await blocking(self._claim.end_message, "".join(self._text))
+            await blocking(self._claim.end_message, self._content.parts())
             self._message_open = False
         if not self._calls:
             await blocking(self._claim.begin_calls)
@@ -114,19 +122,17 @@ class Turn:
         elif self._calls:
             await blocking(self._claim.require_action, self._calls, usage)
         else:
-            if not self._message_open:
-                await self._open_message()
-                if self._leading_space:
-                    self._claim.add_text(self._leading_space)
-                    self._text.append(self._leading_space)
-            await blocking(self._claim.finish, "".join(self._text), usage, _INCOMPLETE.get(reason))
+            await self._open_message()
+            if not len(self._content) and self._leading_space:
+                await self._add_content("text", self._leading_space)
+            await blocking(self._claim.finish, self._content.parts() or [text_part("")], usage, _INCOMPLETE.get(reason))
 
     def _counted(self, usage: TokenUsage | None, request: ChatRequest) -> dict[str, Any]:
         """Tokens of this turn; estimated as a third of the characters when the engine does not say."""
         if usage is not None:
             return run_object.usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         asked = sum(len(str(message.get("content") or "")) for message in request.messages)
-        answered = len("".join(self._text)) + sum(len(call["function"]["arguments"]) for call in self._calls)
+        answered = len(self._content) + sum(len(call["function"]["arguments"]) for call in self._calls)
         return run_object.usage(-(-asked // 3), -(-answered // 3))
 
 

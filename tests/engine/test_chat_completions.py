@@ -265,6 +265,21 @@ def test_a_prompt_that_is_too_long(status: int, error: dict[str, Any], context: 
     assert (found.context_tokens, found.prompt_tokens) == (context, prompt)
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+        (400, "tiny is not a multimodal model"),
+        (500, "Failed to create new sequence: this model is missing data required for image input"),
+        (400, "Invalid content type. image_url is only supported by certain models."),
+    ],
+)
+def test_an_image_that_the_model_does_not_take(status: int, message: str) -> None:
+    found = fault(failing(status, {"error": {"code": status, "message": message, "type": "server_error"}}))
+    assert type(found) is errors.EngineRefused
+    assert "does not take images" in found.message
+
+
 def test_a_quoted_refusal_names_no_address_and_no_key() -> None:
     def script(connection: Connection) -> None:
         port = connection.engine.port

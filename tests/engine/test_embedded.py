@@ -19,7 +19,7 @@ from raw_engine import reserved
 
 from oxillama import settings
 from oxillama.engine.chat_completions import ChatCompletionsEngine, connect
-from oxillama.engine.interface import ChatRequest, Finished, TextDelta
+from oxillama.engine.interface import ChatRequest, Engine, Finished, TextDelta
 from oxillama.errors import EngineUnavailable, PromptTooLong
 
 WORD = "xylophonist"
@@ -61,7 +61,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         process.wait()
 
 
-def with_engine(running: Running) -> ChatCompletionsEngine:
+def with_engine(running: Running) -> Engine:
     return connect(running.settings)
 
 
@@ -105,7 +105,7 @@ def test_a_prompt_that_is_too_long(running: Running) -> None:
 
 def test_its_model_has_a_name_and_no_path(running: Running) -> None:
     async def run() -> object:
-        engine = with_engine(running)
+        engine = ChatCompletionsEngine(running.settings.engine_base_url, wait_seconds=60)
         try:
             return await engine._question("GET", "/models", None)
         finally:

@@ -1,0 +1,48 @@
+"""What an engine says about itself: llama.cpp's server has `/props` beside `/v1`; others say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from oxillama.errors import EngineAnswerUnusable, EngineError, EngineRefused
+
+Ask = Callable[[str, str, "dict[str, object] | None"], Awaitable[object]]
+
+
+class EngineProperties:
+    """The engine's description of itself, asked for once.
+
+    Args:
+        ask: sends method, path and body to the engine's root and returns the decoded answer. Raises EngineRefused when the
+            engine does not know the path, EngineAnswerUnusable when it says nonsense, any other EngineError when it cannot say now.
+        context_tokens: size of the context of an engine that does not say; None when nobody knows.
+    """
+
+    def __init__(self, ask: Ask, context_tokens: int | None = None) -> None:
+        self._ask, self._context_tokens = ask, context_tokens
+        self._said: dict[str, Any] | None = None
+
+    async def context_tokens(self) -> int | None:
+        """Size of the context of one conversation; None when unknown."""
+        settings = (await self._properties()).get("default_generation_settings")
+        size = settings.get("n_ctx") if isinstance(settings, dict) else None
+        return size if isinstance(size, int) and size > 0 else self._context_tokens
+
+    async def supports_tools(self) -> bool | None:
+        """Whether `tools` reach the model; None when the engine does not say. llama.cpp drops them without a word where they do not."""
+        caps = (await self._properties()).get("chat_template_caps")
+        supported = caps.get("supports_tools") if isinstance(caps, dict) else None
+        return supported if isinstance(supported, bool) else None
+
+    async def _properties(self) -> dict[str, Any]:
+        if self._said is None:
+            try:
+                answer = await self._ask("GET", "/props", None)
+            except (EngineRefused, EngineAnswerUnusable):
+                answer = None
+            except EngineError:
+                # It may say later.
+                return {}
+            self._said = answer if isinstance(answer, dict) else {}
+        return self._said
