@@ -86,7 +86,7 @@ def answer(claim: Claim, *fragments: str) -> None:
     claim.begin_message()
     for fragment in fragments:
         claim.add_text(fragment)
-    claim.finish("".join(fragments), USAGE, None)
+    claim.finish(USAGE, None)
     claim.close()
 
 

@@ -33,6 +33,7 @@ class Claim:
         self._events = self.thread.events(entry.run_id).writer(entry.run_id)
         self._last_stamp = last_stamp
         self._message: dict[str, Any] | None = None
+        self._content = message_object.GrowingContent()
         self._step: dict[str, Any] | None = None
         self._streamed = False
 
@@ -71,20 +72,24 @@ class Claim:
         """Open a step and the message it writes."""
         with self._owned() as (thread, run):
             self._message = message_object.run_message(run, self._stamp())
+            self._content = message_object.GrowingContent()
             self._step = step_object.message_step(run, self._message["id"], self._stamp())
             self._streamed = True
             thread.write_step(self._step)
             self._events.append(_opened(self._step) + frame("thread.message.created", self._message) + message_event(self._message))
 
-    def add_content(self, piece: dict[str, Any]) -> None:
-        """Stream a piece of the open message, as `GrowingContent.add` gives it."""
-        assert self._message is not None
-        self._events.append(content_delta(self._message["id"], piece))
+    def add_text(self, fragment: str) -> None:
+        """Stream a piece of the open message's text."""
+        self._add("text", fragment)
 
-    def end_message(self, content: list[dict[str, Any]]) -> None:
+    def add_refusal(self, fragment: str) -> None:
+        """Stream a piece of the open message's refusal."""
+        self._add("refusal", fragment)
+
+    def end_message(self) -> None:
         """End the open message because tool calls follow it; the tokens of the turn will be counted with those."""
         with self._owned() as (thread, _):
-            message, step = self._finished(content, None, None)
+            message, step = self._finished(None, None)
             thread.write_message(message)
             thread.write_step(step)
             self._events.append(message_event(message) + step_event(step))
@@ -120,16 +125,15 @@ class Claim:
             # Only now: an entry that names a dead runner tells recovery that the event may be missing.
             self._store.queue.save(replace(counted, runner=None))
 
-    def finish(self, content: list[dict[str, Any]], usage: dict[str, Any], incomplete_reason: str | None) -> None:
+    def finish(self, usage: dict[str, Any], incomplete_reason: str | None) -> None:
         """The turn ended in the open message, and the run with it.
 
         Args:
-            content: the whole message's.
             usage: tokens of the turn.
             incomplete_reason: None, or the message's: `max_tokens` or `content_filter`.
         """
         with self._owned() as (thread, run):
-            message, step = self._finished(content, usage, incomplete_reason)
+            message, step = self._finished(usage, incomplete_reason)
             status, details = outcome_of(message)
             changes = {"message": message, "step": step, "incomplete_details": details}
             end(self._store, thread, run, status, **changes)
@@ -188,11 +192,14 @@ class Claim:
         except NotFound:
             raise ClaimLost(run_id) from None
 
-    def _finished(
-        self, content: list[dict[str, Any]], usage: dict[str, Any] | None, incomplete_reason: str | None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _add(self, kind: str, fragment: str) -> None:
+        assert self._message is not None
+        self._events.append(content_delta(self._message["id"], self._content.add(kind, fragment)))
+
+    def _finished(self, usage: dict[str, Any] | None, incomplete_reason: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The open message and its step. Programs read the first part of every answer, so an empty one has an empty text."""
         assert self._message is not None and self._step is not None
-        message = message_object.finish(self._message, content, incomplete_reason)
+        message = message_object.finish(self._message, self._content.parts() or [message_object.text_part("")], incomplete_reason)
         return message, step_object.finish(self._step, "completed", usage=usage)
 
     def _stamp(self) -> int:

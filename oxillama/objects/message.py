@@ -45,9 +45,6 @@ class GrowingContent:
         make = {"text": text_part, "refusal": refusal_part}
         return [make[kind]("".join(fragments)) for kind, fragments in self._fragments.items()]
 
-    def __len__(self) -> int:
-        return sum(len(fragment) for fragments in self._fragments.values() for fragment in fragments)
-
 
 def caller_message(thread_id: str, values: dict[str, Any], stamp: int) -> dict[str, Any]:
     """A Message that the caller adds: complete at once.

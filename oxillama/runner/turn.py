@@ -14,7 +14,6 @@ from oxillama.errors import EngineAnswerUnusable, PromptTooLong
 from oxillama.lifecycle.claim import Claim
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.message import GrowingContent, text_part
 from oxillama.runner.prompt import BudgetSpent, Prompt
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class Turn:
     def __init__(self, claim: Claim, engine: Engine) -> None:
         self._claim, self._engine = claim, engine
         self._functions = {tool["function"]["name"] for tool in claim.run["tools"] if tool["type"] == "function"}
-        self._content = GrowingContent()
+        self._characters = 0
         self._message_open = False
         self._calls: list[dict[str, Any]] = []
         self._leading_space = ""
@@ -67,7 +66,9 @@ class Turn:
                     case TextDelta(text) if not self._calls:
                         await self._add_text(text)
                     case RefusalDelta(text) if not self._calls:
-                        await self._add_content("refusal", text)
+                        await self._open_message()
+                        self._claim.add_refusal(text)
+                        self._characters += len(text)
                     case CallDelta():
                         await self._add_call(delta)
                     case Finished(reason, usage):
@@ -80,16 +81,14 @@ class Turn:
             if not self._leading_space.strip():
                 return
             text = self._leading_space
-        await self._add_content("text", text)
+        await self._open_message()
+        self._claim.add_text(text)
+        self._characters += len(text)
 
     async def _open_message(self) -> None:
         if not self._message_open:
             await blocking(self._claim.begin_message)
             self._message_open = True
-
-    async def _add_content(self, kind: str, fragment: str) -> None:
-        await self._open_message()
-        self._claim.add_content(self._content.add(kind, fragment))
 
     async def _add_call(self, delta: CallDelta) -> None:
         if delta.index > 0 and not self._claim.run["parallel_tool_calls"]:
@@ -108,7 +107,7 @@ class Turn:
                 raise EngineAnswerUnusable(f"The model called the tool '{name}', which this server does not execute yet.")
             raise EngineAnswerUnusable(f"The model called the function '{name[:64]}', which this run does not have.")
         if self._message_open:
-            await blocking(self._claim.end_message, self._content.parts())
+            await blocking(self._claim.end_message)
             self._message_open = False
         if not self._calls:
             await blocking(self._claim.begin_calls)
@@ -123,16 +122,16 @@ class Turn:
             await blocking(self._claim.require_action, self._calls, usage)
         else:
             await self._open_message()
-            if not len(self._content) and self._leading_space:
-                await self._add_content("text", self._leading_space)
-            await blocking(self._claim.finish, self._content.parts() or [text_part("")], usage, _INCOMPLETE.get(reason))
+            if not self._characters and self._leading_space:
+                self._claim.add_text(self._leading_space)
+            await blocking(self._claim.finish, usage, _INCOMPLETE.get(reason))
 
     def _counted(self, usage: TokenUsage | None, request: ChatRequest) -> dict[str, Any]:
         """Tokens of this turn; estimated as a third of the characters when the engine does not say."""
         if usage is not None:
             return run_object.usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         asked = sum(len(str(message.get("content") or "")) for message in request.messages)
-        answered = len(self._content) + sum(len(call["function"]["arguments"]) for call in self._calls)
+        answered = self._characters + sum(len(call["function"]["arguments"]) for call in self._calls)
         return run_object.usage(-(-asked // 3), -(-answered // 3))
 
 

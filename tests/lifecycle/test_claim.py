@@ -96,7 +96,7 @@ def test_an_answer_from_claim_to_end(store, folder, claim):
     assert (step["status"], step["usage"], step["expires_at"]) == ("in_progress", None, claim.run["expires_at"])
     claim.add_text("Hel")
     claim.add_text("lo")
-    claim.finish("Hello", USAGE, None)
+    claim.finish(USAGE, None)
     run, step, message = folder.load_run(run_id), only_step(folder, run_id), last_message(folder)
     check("RunObject", run)
     assert (run["status"], run["expires_at"], run["usage"], run["last_error"]) == ("completed", None, USAGE, None)
@@ -132,7 +132,7 @@ def test_an_answer_from_claim_to_end(store, folder, claim):
 def test_an_answer_that_is_cut_off_ends_the_run_incomplete_and_its_step_completed(folder, claim, reason, details):
     claim.begin_message()
     claim.add_text("Hel")
-    claim.finish("Hel", USAGE, reason)
+    claim.finish(USAGE, reason)
     run = folder.load_run(claim.run["id"])
     check("RunObject", run)
     assert (run["status"], run["incomplete_details"], run["expires_at"], run["usage"]) == ("incomplete", details, None, USAGE)
@@ -170,7 +170,7 @@ def test_tool_calls_leave_the_run_waiting_and_the_runner_free(store, folder, cla
 def test_text_before_tool_calls_is_a_message_and_a_step_of_its_own(folder, claim):
     claim.begin_message()
     claim.add_text("Let me see.")
-    claim.end_message("Let me see.")
+    claim.end_message()
     ask_for_tools(claim)
     run_id = claim.run["id"]
     first, second = folder.load_steps(run_id)
@@ -343,8 +343,8 @@ WRITES = {
     "begin_message": (None, lambda claim: claim.begin_message()),
     "begin_calls": (None, lambda claim: claim.begin_calls()),
     "add_text": ("message", lambda claim: claim.add_text("late")),
-    "end_message": ("message", lambda claim: claim.end_message("late")),
-    "finish": ("message", lambda claim: claim.finish("late", USAGE, None)),
+    "end_message": ("message", lambda claim: claim.end_message()),
+    "finish": ("message", lambda claim: claim.finish(USAGE, None)),
     "open_call": ("calls", lambda claim: claim.open_call(0, CALLS[0])),
     "add_arguments": ("calls", lambda claim: claim.add_arguments(0, "{}")),
     "require_action": ("calls", lambda claim: claim.require_action(CALLS, USAGE)),
@@ -426,7 +426,7 @@ def test_a_write_that_was_refused_is_not_half_there(store, claim):
     claim.begin_message()
     told_to_cancel(store, claim)
     before = stored(claim)
-    for act in (lambda: claim.add_text("late"), lambda: claim.finish("late", USAGE, None)):
+    for act in (lambda: claim.add_text("late"), lambda: claim.finish(USAGE, None)):
         with pytest.raises(ClaimLost):
             act()
     assert stored(claim) == before

@@ -191,7 +191,7 @@ def test_a_run_that_spoke_and_was_about_to_call_tools_fails_and_keeps_the_messag
     def speak(claim: Claim) -> None:
         claim.begin_message()
         claim.add_text("Let me see.")
-        claim.end_message("Let me see.")
+        claim.end_message()
 
     run = killed_while(store, folder, speak)
     recover_all(store)
@@ -224,7 +224,7 @@ def test_an_answer_that_is_in_the_thread_is_never_asked_for_again(store, folder)
         claim.begin_message()
         claim.add_text("Hello")
         with claim.thread.locked() as thread:
-            thread.write_message(claim._finished("Hello", USAGE, None)[0])
+            thread.write_message(claim._finished(USAGE, None)[0])
 
     run = killed_while(store, folder, nearly_finish)
     recover_all(store)
@@ -241,7 +241,7 @@ def test_an_answer_that_was_cut_off_ends_its_run_as_it_would_have(store, folder,
         claim.begin_message()
         claim.add_text("Hel")
         with claim.thread.locked() as thread:
-            thread.write_message(claim._finished("Hel", USAGE, reason)[0])
+            thread.write_message(claim._finished(USAGE, reason)[0])
 
     run = killed_while(store, folder, nearly_finish)
     recover_all(store)
@@ -257,14 +257,14 @@ def speak_and_finish(store, run) -> None:
     claim.begin_message()
     claim.add_text("Hel")
     claim.add_text("lo")
-    claim.finish("Hello", USAGE, None)
+    claim.finish(USAGE, None)
 
 
 def speak_and_call(store, run) -> None:
     claim = claimed(store, run, join(store))
     claim.begin_message()
     claim.add_text("Let me see.")
-    claim.end_message("Let me see.")
+    claim.end_message()
     ask_for_tools(claim)
 
 
@@ -351,7 +351,7 @@ def answer_and_die(store, run) -> None:
     claim.begin_message()
     claim.add_text("Hello")
     with claim.thread.locked() as thread:
-        thread.write_message(claim._finished("Hello", USAGE, None)[0])
+        thread.write_message(claim._finished(USAGE, None)[0])
 
 
 def call_and_die(store, run) -> None:
@@ -457,7 +457,7 @@ def test_a_run_that_a_living_runner_works_on_is_left_alone(store, folder, tmp_pa
     before = files_below(tmp_path)
     recover(store, store.queue.load(claim.run["id"]))
     assert files_below(tmp_path) == before
-    claim.finish("", USAGE, None)
+    claim.finish(USAGE, None)
 
 
 def test_a_run_that_waits_for_outputs_is_left_alone(store, folder, tmp_path):

@@ -11,7 +11,7 @@ from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
 from oxillama.objects import stream_event
 from oxillama.objects.assistant import new_assistant
-from oxillama.objects.stream_event import frame, frames, message_so_far, text_delta
+from oxillama.objects.stream_event import content_delta, frame, frames, message_so_far
 from oxillama.objects.thread import new_thread
 from tests.contract.validation import check
 
@@ -108,7 +108,8 @@ def test_a_torn_frame_is_left_out():
 
 
 def test_only_the_first_piece_of_a_text_carries_annotations():
-    first, second = (orjson.loads(frames(text_delta("msg_1", "x", first=first))[0][1]) for first in (True, False))
+    content = message_object.GrowingContent()
+    first, second = (orjson.loads(frames(content_delta("msg_1", content.add("text", "x")))[0][1]) for _ in range(2))
     assert first["delta"]["content"] == [{"index": 0, "type": "text", "text": {"value": "x", "annotations": []}}]
     assert second["delta"]["content"] == [{"index": 0, "type": "text", "text": {"value": "x"}}]
 
@@ -126,10 +127,10 @@ def test_a_message_is_put_together_from_its_pieces(run):
     log = b"".join(
         [
             frame("thread.message.created", one),
-            text_delta(one["id"], "on", first=True),
-            text_delta(one["id"], "e", first=False),
+            content_delta(one["id"], {"index": 0, **message_object.text_part("on")}),
+            content_delta(one["id"], {"index": 0, **message_object.text_part("e")}),
             frame("thread.message.created", two),
-            text_delta(two["id"], "two", first=True),
+            content_delta(two["id"], {"index": 0, **message_object.text_part("two")}),
         ]
     )
     assert message_so_far(log, two["id"])["content"] == [message_object.text_part("two")]
@@ -140,8 +141,8 @@ def test_a_message_is_put_together_from_its_pieces(run):
 
 def test_the_first_of_two_messages_is_not_given_the_text_of_the_second(run):
     one, two = message_object.run_message(run, STAMP), message_object.run_message(run, STAMP + 1)
-    log = frame("thread.message.created", one) + text_delta(one["id"], "one", first=True)
-    log += frame("thread.message.created", two) + text_delta(two["id"], "two", first=True)
+    log = frame("thread.message.created", one) + content_delta(one["id"], {"index": 0, **message_object.text_part("one")})
+    log += frame("thread.message.created", two) + content_delta(two["id"], {"index": 0, **message_object.text_part("two")})
     assert message_so_far(log, one["id"])["content"] == [message_object.text_part("one")]
 
 

@@ -185,7 +185,7 @@ def test_whoever_races_a_run_comes_to_exactly_one_end(store, tmp_path):
         for claim in made:
             try:
                 claim.add_text("text")
-                claim.finish("text", {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}, None)
+                claim.finish({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}, None)
             except Exception:
                 claim.settle()
 

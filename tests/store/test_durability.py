@@ -143,7 +143,7 @@ def test_the_end_of_a_run_is_message_step_status_events_and_then_it_leaves_the_q
     claim = claimed(durable, a_run(durable, folder))
     claim.begin_message()
     recording.take()
-    claim.finish("text", USAGE, None)
+    claim.finish(USAGE, None)
     assert recording.take() == [
         *("write messages.jsonl", "sync messages.jsonl"),
         *replaced("run:steps/<step>.json", "run:steps"),
@@ -179,8 +179,11 @@ def test_calls_are_on_the_device_before_anyone_is_asked_for_their_outputs(durabl
     claim.begin_calls()
     recording.take()
     claim.require_action(CALLS, USAGE)
-    steps = recording.take()
-    assert steps[:8] == [*replaced("run:steps/<step>.json", "run:steps"), *replaced("run:status.json", "runs/<run>")]
+    assert recording.take()[:12] == [
+        *replaced("run:steps/<step>.json", "run:steps"),
+        *replaced("queue/active/<run>", "queue/active"),
+        *replaced("run:status.json", "runs/<run>"),
+    ]
 
 
 def test_changes_and_deletions_are_on_the_device_before_they_are_acknowledged(durable, recording):

@@ -162,7 +162,7 @@ def test_the_message_that_a_run_is_writing_is_shown_as_far_as_it_has_come(store)
     for refused in (lambda: threads.modify_message(folder, writing, {"metadata": {}}), lambda: threads.delete_message(folder, writing)):
         with pytest.raises(NotFound):
             refused()
-    claim.finish("Hello", USAGE, None)
+    claim.finish(USAGE, None)
     assert listed(folder.page_messages(ASCENDING).items) == [asked, writing]
     assert orjson.loads(folder.read_message(writing))["status"] == "completed"
 
