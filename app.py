@@ -22,7 +22,7 @@ def start_runner(chosen: settings.Settings) -> None:
     """Execute runs in a thread of this process."""
 
     async def serve() -> None:
-        store = Store.open(chosen.data_dir, durable=chosen.durability == "full")
+        store = Store.open(chosen.data_dir, durable=chosen.durable)
         await Runner(store, connect(chosen), chosen.run_concurrency).serve()
 
     threading.Thread(target=lambda: asyncio.run(serve()), name="runner", daemon=True).start()

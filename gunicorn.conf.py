@@ -1,6 +1,7 @@
 """gunicorn's settings for the web workers. Threads, because streams are long; a time-out on every socket, because clients vanish."""
 
 import os
+import resource
 
 from oxillama import parent_death, settings
 
@@ -13,6 +14,10 @@ worker_class = "oxillama.web.worker.Worker"
 threads = _settings.threads + _settings.max_streams
 # What is left above the threads may be idle kept-alive connections.
 worker_connections = threads + 1000
+
+# A stream holds a socket and a log, and the limit that processes begin with is often 1,024 descriptors.
+_, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files, _most_files))
 # Longer than clients keep idle connections, so that it is they who close.
 keepalive = 75
 graceful_timeout = 5

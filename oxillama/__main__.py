@@ -22,6 +22,7 @@ def main() -> None:
     try:
         chosen = settings.read(os.environ)
         Store.open(chosen.data_dir)
+        _check_bind(chosen.bind)
     except (SettingsInvalid, StoreError, OSError) as error:
         sys.exit(f"oxillama cannot start: {error}")
     os.environ.update(
@@ -35,9 +36,20 @@ def main() -> None:
     )
     os.environ[SUPERVISOR_VARIABLE] = str(os.getpid())
     _make_output_reopenable()
-    print(f"oxillama: http://{chosen.bind}/v1, data in {chosen.data_dir.resolve()}", flush=True)
+    relaxed = "" if chosen.durable else ", durability relaxed: a power cut may take the last seconds with it"
+    print(f"oxillama: http://{chosen.bind}/v1, data in {chosen.data_dir.resolve()}{relaxed}", flush=True)
     configuration = str(files("oxillama") / "supervisord.conf")
     os.execv(sys.executable, [sys.executable, "-m", "oxillama.process_manager", "--configuration", configuration])
+
+
+def _check_bind(bind: str) -> None:
+    """Raise OSError when the address cannot be served on: gunicorn would try for ever, and only its log would say so."""
+    host, _, port = bind.rpartition(":")
+    family, *_, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    try:
+        socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        raise OSError(error.errno, f"{bind}: {error.strerror}") from None
 
 
 def _free_port() -> int:

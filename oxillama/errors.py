@@ -12,7 +12,6 @@ OxillamaError
     StoreFull                   no space or no inodes left
     StoreUnavailable            the data directory cannot be read or written
     CorruptRecord               a file holds something that is not what it should be
-    StreamBroken                an event log cannot be continued from where the reader is
   EngineError                 the model engine failed; becomes a run's `last_error`
     EngineUnavailable           cannot be reached, or answers with a server error
     EngineRateLimited           answers 429

@@ -15,7 +15,7 @@ from oxillama.web.streaming import StreamDesk
 
 def create_app(settings: Settings) -> Flask:
     """The application on the data directory of `settings`. Raises StoreUnavailable when that cannot be used."""
-    store = Store.open(settings.data_dir, durable=settings.durability == "full")
+    store = Store.open(settings.data_dir, durable=settings.durable)
     for project in set((settings.api_keys or {}).values()):
         store.create_project(project)
     app = Flask("oxillama", static_folder=None)

@@ -141,6 +141,11 @@ class Settings:
     embedded_port: int | None
 
     @property
+    def durable(self) -> bool:
+        """Whether what was acknowledged survives a power cut."""
+        return self.durability == "full"
+
+    @property
     def embedded(self) -> bool:
         """Whether the embedded engine answers."""
         return self.engine_url is None

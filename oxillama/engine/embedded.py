@@ -66,7 +66,10 @@ def start(model: Path, port: int, *, slots: int, slot_tokens: int) -> Any:
         slots: answers generated at once.
         slot_tokens: context of each.
     """
-    import xllamacpp
+    try:
+        import xllamacpp
+    except ImportError as error:
+        _give_up(f"llama.cpp cannot be loaded ({error}); it needs libgomp, Debian's package libgomp1")
 
     params = xllamacpp.CommonParams()
     params.model.path = str(model)

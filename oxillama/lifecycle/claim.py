@@ -64,7 +64,7 @@ class Claim:
     def is_wanted(self) -> bool:
         """Whether the run is still to be worked on. Cheap enough to ask several times a second."""
         try:
-            return b'"status":"in_progress"' in self.thread.read_run(self.run["id"])
+            return self.thread.load_run(self.run["id"])["status"] == "in_progress"
         except NotFound:
             return False
 
@@ -135,8 +135,7 @@ class Claim:
         with self._owned() as (thread, run):
             message, step = self._finished(usage, incomplete_reason)
             status, details = outcome_of(message)
-            changes = {"message": message, "step": step, "incomplete_details": details}
-            end(self._store, thread, run, status, **changes)
+            end(self._store, thread, run, status, message=message, step=step, incomplete_details=details)
 
     def run_out(self, reason: str, usage: dict[str, Any] | None = None) -> None:
         """End the run `incomplete` because it may not spend another token.

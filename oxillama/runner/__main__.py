@@ -17,7 +17,7 @@ from oxillama.store import Store
 
 async def run(chosen: Settings) -> None:
     """Execute runs until SIGTERM or SIGINT."""
-    store = Store.open(chosen.data_dir, durable=chosen.durability == "full")
+    store = Store.open(chosen.data_dir, durable=chosen.durable)
     engine = connect(chosen)
     runner = Runner(store, engine, chosen.run_concurrency)
     for number in (signal.SIGTERM, signal.SIGINT):

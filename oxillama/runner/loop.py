@@ -160,7 +160,7 @@ class Runner:
 
     def _is_waiting_for_outputs(self, entry: ActiveRun) -> bool:
         try:
-            return b'"status":"requires_action"' in self._store.thread(entry.project, entry.thread_id).read_run(entry.run_id)
+            return self._store.thread(entry.project, entry.thread_id).load_run(entry.run_id)["status"] == "requires_action"
         except NotFound:
             return False
 

@@ -103,19 +103,19 @@ class Disk:
 
     def write(self, fd: int, content: bytes) -> None:
         """Write all of it. One system call unless the disk is nearly full."""
-        with naming(str(fd)):
+        with naming(fd):
             while content:
                 content = content[os.write(fd, content) :]
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut a file to `size` bytes."""
-        with naming(str(fd)):
+        with naming(fd):
             os.ftruncate(fd, size)
 
     def sync(self, fd: int) -> None:
         """Wait until a file's content is on the device."""
         if self.durable:
-            with naming(str(fd)):
+            with naming(fd):
                 os.fdatasync(fd)
 
     def sync_directory(self, path: str) -> None:
@@ -134,8 +134,8 @@ class Disk:
 
 
 @contextlib.contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Turn errors of the operating system into errors of the store that name the file."""
+def naming(path: str | int) -> Iterator[None]:
+    """Turn errors of the operating system into errors of the store that name the file, given by its path or an open descriptor."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
@@ -144,4 +144,10 @@ def naming(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         kind = StoreFull if error.errno in _FULL else StoreUnavailable
-        raise kind(error.filename or path, error.strerror or type(error).__name__) from error
+        raise kind(error.filename or _named(path), error.strerror or type(error).__name__) from error
+
+
+def _named(path: str | int) -> str:
+    with contextlib.suppress(OSError):
+        return path if isinstance(path, str) else os.readlink(f"/proc/self/fd/{path}")
+    return f"descriptor {path}"

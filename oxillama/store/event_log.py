@@ -83,10 +83,16 @@ class EventReader:
 
     def last_event_before(self, position: int) -> str | None:
         """The name of the event that ends at `position`; None at the beginning."""
-        before = os.pread(self._fd, min(position, _LONGEST_READ), max(position - _LONGEST_READ, 0))
-        start = before.rfind(b"\n\nevent: ", 0, -1)
-        name, newline, _ = before[start + 2 if start >= 0 else 0 :].removeprefix(b"event: ").partition(b"\n")
-        return name.decode("ascii", "replace") if newline else None
+        length, start = _LONGEST_READ, -1
+        while start < 0:
+            length = min(2 * length, position)
+            before = os.pread(self._fd, length, position - length)
+            # Two bytes before the frame end the one before it; the first frame has none.
+            start = before.rfind(b"\n\nevent: ", 0, -1)
+            if length == position:
+                break
+        frame = before[start + 2 if start >= 0 else 0 :]
+        return frame.removeprefix(b"event: ").partition(b"\n")[0].decode("ascii", "replace") or None
 
     def close(self) -> None:
         """Give the descriptor back."""

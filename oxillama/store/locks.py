@@ -49,16 +49,11 @@ def holding(fd: int, path: str) -> Iterator[None]:
 
 
 def hold_for_life(path: str) -> int:
-    """Create a file and lock it until this process ends; the descriptor must stay open."""
-    while True:
-        with naming(path):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Whoever asks between the two steps whether we live holds a lock for a moment, and may remove the file as a dead one's.
-        _wait_for(fd, path)
-        with contextlib.suppress(FileNotFoundError):
-            if _leads_to(path, fd):
-                return fd
-        os.close(fd)
+    """Create a file that nobody else knows yet and lock it until this process ends; the descriptor must stay open."""
+    with naming(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return fd
 
 
 def is_held(path: str) -> bool:

@@ -70,10 +70,6 @@ class MessageLog:
             if message is not None:
                 yield message
 
-    def is_empty(self) -> bool:
-        """Whether there is no Message."""
-        return next(self.newest_first(), None) is None
-
     def ids_of_run(self, run_id: str) -> list[str]:
         """Ids of the Messages that a run wrote, found by reading the whole log, oldest first."""
         lines = self._lines.forward(0, self._lines.end())

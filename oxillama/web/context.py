@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flask import current_app, g
 
@@ -20,8 +20,8 @@ class Context:
 
     settings: Settings
     store: Store
-    streams: StreamDesk = field(repr=False)
-    hang_ups: HangUpWatch = field(repr=False)
+    streams: StreamDesk
+    hang_ups: HangUpWatch
 
 
 def context() -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -63,7 +64,7 @@ def create_run(thread_id: str) -> Response:
 @bp.get("/<thread_id>/runs/<run_id>")
 def get_run(thread_id: str, run_id: str) -> Response:
     """A Run. While it is unfinished, a header tells a polling client when to look again."""
-    thread, _ = _addressed(thread_id, run_id)
+    thread = _thread_of_run(thread_id, run_id)
     content = thread.read_run(run_id)
     answer = json_bytes(content)
     if orjson.loads(content)["status"] not in run_object.TERMINAL:
@@ -74,21 +75,21 @@ def get_run(thread_id: str, run_id: str) -> Response:
 @bp.post("/<thread_id>/runs/<run_id>")
 def modify_run(thread_id: str, run_id: str) -> Response:
     """Change the given fields of a Run."""
-    thread, _ = _addressed(thread_id, run_id)
+    thread = _thread_of_run(thread_id, run_id)
     return json_bytes(lifecycle.modify_run(thread, run_id, body(ModifyRun)))
 
 
 @bp.post("/<thread_id>/runs/<run_id>/cancel")
 def cancel_run(thread_id: str, run_id: str) -> Response:
     """Cancel a Run. Whatever the request's body holds is ignored, as the hosted API did."""
-    thread, _ = _addressed(thread_id, run_id)
+    thread = _thread_of_run(thread_id, run_id)
     return json_value(lifecycle.cancel_run(context().store, thread, run_id))
 
 
 @bp.post("/<thread_id>/runs/<run_id>/submit_tool_outputs")
 def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
     """Give a Run the outputs of its tool calls."""
-    thread, _ = _addressed(thread_id, run_id)
+    thread = _thread_of_run(thread_id, run_id)
     values = body(SubmitToolOutputs)
 
     def submit() -> tuple[dict[str, Any], int]:
@@ -100,7 +101,7 @@ def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
 @bp.get("/<thread_id>/runs/<run_id>/events")
 def list_run_events(thread_id: str, run_id: str) -> Response:
     """Everything a Run streams, from any point on, during the run or after it. Not in the hosted API."""
-    thread, _ = _addressed(thread_id, run_id)
+    thread = _thread_of_run(thread_id, run_id)
     position = last_event_id(request.headers.get("Last-Event-ID"), request.args.get("after"))
     thread.read_run(run_id)
     desk = context().streams
@@ -108,16 +109,18 @@ def list_run_events(thread_id: str, run_id: str) -> Response:
         return desk.events(slot, thread, run_id, position)
 
 
-def _addressed(thread_id: str, run_id: str) -> tuple[ThreadFolder, str]:
-    """The thread and run of the URL, once their ids are safe."""
-    return thread_folder(thread_id), ids.check("run", run_id, "run_id")
+def _thread_of_run(thread_id: str, run_id: str) -> ThreadFolder:
+    """The thread of the URL, once both ids are safe."""
+    thread = thread_folder(thread_id)
+    ids.check("run", run_id, "run_id")
+    return thread
 
 
 def _assistant(assistant_id: str) -> dict[str, Any]:
     return orjson.loads(context().store.assistants.get(project(), ids.check("assistant", assistant_id, "assistant_id")))
 
 
-def _answer(act: Any, *, stream: bool) -> Response:
+def _answer(act: Callable[[], tuple[dict[str, Any], int]], *, stream: bool) -> Response:
     """Do `act`, which gives a run and a position in its log, and answer with the run or with what follows in the log."""
     if not stream:
         return json_value(act()[0])

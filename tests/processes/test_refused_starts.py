@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,13 @@ def test_a_data_directory_below_a_file(command: tuple[str, ...], tmp_path: Path)
     assert process.returncode == 1
     assert str(tmp_path / "file" / "data") in process.stderr
     assert process.stderr.count("\n") == 1
+
+
+def test_an_address_that_is_taken(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        bind = f"127.0.0.1:{other.getsockname()[1]}"
+        process = start(EVERYTHING, tmp_path, OXILLAMA_BIND=bind)
+    assert process.returncode == 1
+    assert f"{bind}: Address already in use" in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert process.stdout == ""

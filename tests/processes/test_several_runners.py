@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -78,25 +76,3 @@ def test_the_runs_of_a_dead_runner_are_taken_over_by_another(
         assert len(engine.requests) == 12
         for question in questions:
             assert answers(client, question)[1:] == ["Taken over."]
-
-
-def test_whoever_asks_whether_a_runner_lives_while_it_comes_to_life_does_not_make_it_a_ghost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Between creating and locking its file, a runner looks dead: then the file is locked for a moment, and removed."""
-    path = str(tmp_path / "runner")
-    wait_for, asked = locks._wait_for, []
-
-    def interrupted(fd: int, path: str) -> None:
-        if not asked:
-            asked.append(os.open(path, os.O_RDONLY))
-            fcntl.flock(asked[0], fcntl.LOCK_SH)
-            os.unlink(path)
-            os.close(asked[0])
-        wait_for(fd, path)
-
-    monkeypatch.setattr(locks, "_wait_for", interrupted)
-    fd = locks.hold_for_life(path)
-    assert locks.is_held(path)
-    os.close(fd)
-    assert not locks.is_held(path)
