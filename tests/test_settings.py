@@ -23,6 +23,7 @@ def test_every_default():
         "data_dir": Path("data"),
         "engine_url": None,
         "engine_api_key": None,
+        "engine_tools": "auto",
         "model_path": None,
         "api_keys": None,
         "workers": 2,
@@ -35,7 +36,7 @@ def test_every_default():
         "run_expiry_seconds": 600,
         "first_token_seconds": 120,
         "stall_seconds": 60,
-        "context_tokens": 4096,
+        "context_tokens": None,
         "max_body_bytes": 8 * 1024 * 1024,
         "embedded_port": None,
     }
