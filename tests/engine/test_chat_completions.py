@@ -342,7 +342,7 @@ def test_no_first_token(headers: bool) -> None:
     with raw_engine(script) as server:
         with pytest.raises(errors.EngineTimedOut):
             ask(server, options={"first_token_seconds": 0.2, "stall_seconds": 60})
-        assert server.hung_up.wait(1)
+        assert server.hung_up.wait(10)
 
 
 def test_a_stall_after_the_first_token() -> None:
@@ -354,20 +354,20 @@ def test_a_stall_after_the_first_token() -> None:
     with raw_engine(script) as server:
         with pytest.raises(errors.EngineTimedOut):
             ask(server, options={"first_token_seconds": 60, "stall_seconds": 0.2})
-        assert server.hung_up.wait(1)
+        assert server.hung_up.wait(10)
 
 
 def test_reasoning_counts_as_life() -> None:
     def script(connection: Connection) -> None:
         connection.begin_stream()
-        for _ in range(8):
+        for _ in range(22):
             connection.delta(reasoning_content="hm")
             time.sleep(0.1)
         connection.delta(content="x")
         connection.delta("stop")
         connection.done()
 
-    assert heard(script, options={"first_token_seconds": 0.5, "stall_seconds": 0.5}) == [TextDelta("x"), STOP]
+    assert heard(script, options={"first_token_seconds": 2, "stall_seconds": 2}) == [TextDelta("x"), STOP]
 
 
 def test_silence_after_the_end_is_not_waited_for() -> None:
@@ -398,7 +398,7 @@ def test_cancelling_hangs_up_at_once(when: str) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(server.hung_up.wait, 1)
+        assert await asyncio.to_thread(server.hung_up.wait, 10)
         await engine.close()
 
     with raw_engine(script) as server:
@@ -416,7 +416,7 @@ def test_closing_the_generator_hangs_up_at_once() -> None:
         stream = engine.stream(ChatRequest("m", MESSAGES))
         assert await anext(stream) == TextDelta("x")
         await stream.aclose()
-        assert await asyncio.to_thread(server.hung_up.wait, 1)
+        assert await asyncio.to_thread(server.hung_up.wait, 10)
         await engine.close()
 
     with raw_engine(script) as server:

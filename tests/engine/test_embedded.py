@@ -148,7 +148,7 @@ def test_it_ends_at_once_in_the_middle_of_an_answer_and_starts_again_on_its_port
         process = launch(env, tmp_path / "log")
         try:
             asyncio.run(until_signalled(process, number))
-            assert process.wait(1) == 0
+            assert process.wait(10) == 0
         finally:
             process.kill()
             process.wait()
@@ -172,7 +172,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
         parent.stdout.close()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 15
     while _alive(child) and time.monotonic() < until:
         time.sleep(0.02)
     alive = _alive(child)
@@ -184,7 +184,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 def test_it_ends_when_its_parent_was_dead_before_it_began(tmp_path: Path) -> None:
     process = launch(environment(free_port(), OXILLAMA_PARENT_PID="1"), tmp_path / "log")
     try:
-        assert process.wait(20) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     finally:
         process.kill()
         process.wait()
@@ -205,7 +205,7 @@ def test_it_says_in_one_line_why_it_cannot_start(case: str, tmp_path: Path) -> N
             "bad setting": {"OXILLAMA_CONTEXT_TOKENS": "few"},
         }[case]
         env = environment(port, **changes)
-        done = subprocess.run([sys.executable, "-m", "oxillama.engine.embedded"], env=env, capture_output=True, text=True, timeout=30)
+        done = subprocess.run([sys.executable, "-m", "oxillama.engine.embedded"], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

@@ -39,8 +39,8 @@ def test_web_alone_says_that_it_has_no_runner_until_one_comes(engine: ScriptedEn
         wait_for_web(web)
         assert health(web.port) == (503, [NO_RUNNER])
         with Runner(engine_url=engine.url, data_dir=data):
-            wait_until(lambda: health(web.port) == (200, []), 10, "healthy with a runner")
-        wait_until(lambda: health(web.port) == (503, [NO_RUNNER]), 5, "the death of the runner is noticed")
+            wait_until(lambda: health(web.port) == (200, []), 20, "healthy with a runner")
+        wait_until(lambda: health(web.port) == (503, [NO_RUNNER]), 20, "the death of the runner is noticed")
 
 
 @pytest.mark.parametrize("harm", ["removed", "replaced by a file", "the whole directory moved away"])
@@ -57,4 +57,4 @@ def test_a_data_directory_that_cannot_be_written(server: Server, harm: str):
     if victim.is_file():
         victim.unlink()
     aside.rename(victim)
-    wait_until(lambda: health(server.port) == (200, []), 5, "healthy again")
+    wait_until(lambda: health(server.port) == (200, []), 20, "healthy again")

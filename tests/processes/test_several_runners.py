@@ -38,7 +38,7 @@ def test_twenty_runs_on_three_runners_are_executed_once_each(web: Web, engine: S
         for _ in range(3):
             stack.enter_context(Runner(engine_url=engine.url, data_dir=data))
         client = stack.enter_context(client_of(web.wait_ready()))
-        wait_until(lambda: living_runners(data) == 3, 15, "three runners")
+        wait_until(lambda: living_runners(data) == 3, 30, "three runners")
         questions = [ask(client, f"number {number}") for number in range(20)]
         runs = [start_run(client, question) for question in questions]
         assert {ended(client, run, 30).status for run in runs} == {"completed"}
@@ -57,7 +57,7 @@ def test_the_runs_of_a_dead_runner_are_taken_over_by_another(
         Runner(engine_url=engine.url, data_dir=data),
         client_of(web.wait_ready()) as client,
     ):
-        wait_until(lambda: living_runners(data) == 2, 15, "two runners")
+        wait_until(lambda: living_runners(data) == 2, 30, "two runners")
         # Each runner works on four at once, so both are full.
         questions = [ask(client) for _ in range(8)]
         runs = [start_run(client, question) for question in questions]
@@ -68,7 +68,7 @@ def test_the_runs_of_a_dead_runner_are_taken_over_by_another(
         def queued() -> int:
             return sum(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id).status == "queued" for run in runs)
 
-        wait_until(lambda: queued() == 4, 5, "the four runs of the dead runner are queued again")
+        wait_until(lambda: queued() == 4, 20, "the four runs of the dead runner are queued again")
         record_property("seconds until its runs were recovered", round(time.monotonic() - begun, 2))
         engine.default = Reply(["Taken over."])
         engine.release()

@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import RestartableEngine
 from tests.contract.validation import ValidatingClient, validating_client
 from tests.process_control import Server, free_port
 from tests.raw_http import Http
 from tests.scenarios.conversation import INSTRUCTIONS, QUESTION, TIME, WEATHER
 from tests.scripted_engine import ScriptedEngine
 
-_STALL_SECONDS = 1
 _FEW_STREAMS = 3
 
 
@@ -30,11 +28,9 @@ def thread(client: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def strict_server() -> Iterator[Server]:
-    """One worker with few streams, little patience with its engine, and other names for models. Its engine is not always there."""
+    """One worker with few streams and other names for models. Its engine is not always there."""
     environ = {
         "OXILLAMA_MAX_STREAMS": str(_FEW_STREAMS),
-        "OXILLAMA_FIRST_TOKEN_SECONDS": str(_STALL_SECONDS),
-        "OXILLAMA_STALL_SECONDS": str(_STALL_SECONDS),
         "OXILLAMA_MODEL_MAP": "gpt-4o=scripted-chat,gpt-4=not-served",
         "OXILLAMA_DURABILITY": "relaxed",
     }
@@ -58,25 +54,6 @@ def strict_client(strict_server: Server) -> Iterator[ValidatingClient]:
 @pytest.fixture
 def strict_http(strict_server: Server) -> Http:
     return Http(strict_server.port)
-
-
-@pytest.fixture(scope="session")
-def expiring_server(shared_engine: RestartableEngine) -> Iterator[Server]:
-    """Runs live for two seconds."""
-    environ = {"OXILLAMA_RUN_EXPIRY_SECONDS": "2", "OXILLAMA_DURABILITY": "relaxed"}
-    with Server(engine_url=shared_engine.url, workers=1, environ=environ) as server:
-        yield server.wait_ready()
-
-
-@pytest.fixture
-def expiring_client(expiring_server: Server, engine: RestartableEngine) -> Iterator[ValidatingClient]:
-    with validating_client(expiring_server.base_url, max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def expiring_http(expiring_server: Server) -> Http:
-    return Http(expiring_server.port)
 
 
 def engine_of(server: Server) -> ScriptedEngine:

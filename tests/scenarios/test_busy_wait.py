@@ -106,7 +106,7 @@ def test_a_message_waits_for_the_run_to_end(patient: Server, engine: ScriptedEng
         wait_until(lambda: client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id).status == "completed", 10, "the run ends")
         ended = time.monotonic()
         assert call.result(timeout=10).content[0].text.value == "two"
-        assert time.monotonic() - ended < 1
+        assert time.monotonic() - ended < PATIENCE_SECONDS / 2
         assert texts(client, run.thread_id) == ["one", "text", "two"]
 
 
@@ -140,7 +140,7 @@ def test_a_run_that_waits_for_outputs_keeps_the_thread_busy(patient: Server, eng
             assert runs.retrieve(run.id, thread_id=run.thread_id).status == "requires_action"
         assert not call.done()
         runs.cancel(run.id, thread_id=run.thread_id)
-        assert call.result(timeout=5).content[0].text.value == "two"
+        assert call.result(timeout=15).content[0].text.value == "two"
 
 
 def test_waiting_ends_in_the_documented_refusal(hurried: Server, engine: ScriptedEngine):
@@ -187,7 +187,7 @@ def test_a_thread_that_is_deleted_meanwhile(patient: Server, engine: ScriptedEng
         call = pool.submit(client.beta.threads.messages.create, run.thread_id, role="user", content="two")
         waits(call, client, run)
         client.beta.threads.delete(run.thread_id)
-        assert isinstance(call.exception(timeout=5), openai.NotFoundError)
+        assert isinstance(call.exception(timeout=15), openai.NotFoundError)
         gate.set()
 
 

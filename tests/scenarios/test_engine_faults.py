@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.contract.validation import validating_client
+from tests.process_control import Server
+from tests.raw_http import Http
 from tests.scenarios.conftest import engine_of
 from tests.scenarios.conversation import (
     CALLS,
@@ -28,6 +34,7 @@ from tests.scripted_engine import (
     Hang,
     Raw,
     Reply,
+    ScriptedEngine,
     broken_chunks,
     empty_stream,
     html_page,
@@ -75,6 +82,16 @@ HALF_AN_ANSWER = {
     "ended without a reason": (Reply(["It is ", "warm."], end_after=1), BROKEN_OFF),
     "an error instead of a chunk": (Reply(["It is ", "warm."], error_after=1), SERVER_ERROR),
     "a chunk that is not JSON": (Reply(["It is ", "warm."], broken_after=1), NONSENSE),
+}
+
+PATIENCE_SECONDS = 3
+
+#: On a server with no more patience than that: question -> answer.
+SLOW = {
+    "hang": Hang(),
+    "stall": Reply(["It is ", "warm."], hang_after=1),
+    # In all it takes longer than the patience with any one token.
+    "steady": Reply(["very "] * 9, delay=0.45),
 }
 
 
@@ -150,7 +167,7 @@ def test_an_engine_that_does_not_count_tokens(client, http, thread, assistant, e
 
 @pytest.fixture
 def strict_run(strict_client):
-    """Begins a run on the impatient server."""
+    """Begins a run on the strict server."""
 
     def begin():
         assistant = strict_client.beta.assistants.create(model="scripted-chat", instructions=INSTRUCTIONS)
@@ -168,24 +185,45 @@ def test_the_engine_is_down(strict_server, strict_client, strict_http, strict_ru
         still_works(strict_client, strict_http, run.thread_id, run.assistant_id)
 
 
-def test_the_first_token_does_not_come(strict_client, strict_http, strict_engine, strict_run):
-    strict_engine.script(Hang())
-    run = ended(strict_client, strict_http, strict_run())
-    check_failed(run, "server_error", TOO_SLOW)
-    assert strict_engine.wait_until_hung_up()
-    still_works(strict_client, strict_http, run.thread_id, run.assistant_id)
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Any]:
+    """A client of a server with little patience, and runs on it that were begun together, so that they wait together; see `SLOW`."""
+    environ = {name: str(PATIENCE_SECONDS) for name in ("OXILLAMA_FIRST_TOKEN_SECONDS", "OXILLAMA_STALL_SECONDS")}
+    with ScriptedEngine() as engine:
+        hello = engine.default
+        engine.default = lambda request: SLOW.get(request["messages"][-1]["content"], hello)
+        with (
+            Server(engine_url=engine.url, workers=1, environ=environ) as server,
+            validating_client(server.base_url, max_retries=0) as client,
+        ):
+            server.wait_ready()
+            assistant = client.beta.assistants.create(model="scripted-chat", instructions=INSTRUCTIONS)
+            runs = {
+                question: client.beta.threads.create_and_run(
+                    assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": question}]}
+                )
+                for question in SLOW
+            }
+            yield SimpleNamespace(client=client, http=Http(server.port), engine=engine, runs=runs)
 
 
-def test_the_next_token_does_not_come(strict_client, strict_http, strict_engine, strict_run):
-    strict_engine.script(Reply(["It is ", "warm."], hang_after=1))
-    run = ended(strict_client, strict_http, strict_run())
+def test_the_first_token_does_not_come(impatient):
+    run = ended(impatient.client, impatient.http, impatient.runs["hang"])
     check_failed(run, "server_error", TOO_SLOW)
-    assert strict_engine.wait_until_hung_up()
-    message = last_message(strict_client, run.thread_id)
+    assert impatient.engine.wait_until_hung_up(count=2)
+    still_works(impatient.client, impatient.http, run.thread_id, run.assistant_id)
+
+
+def test_the_next_token_does_not_come(impatient):
+    run = ended(impatient.client, impatient.http, impatient.runs["stall"])
+    check_failed(run, "server_error", TOO_SLOW)
+    assert impatient.engine.wait_until_hung_up(count=2)
+    message = last_message(impatient.client, run.thread_id)
     assert (message.status, text_of(message)) == ("incomplete", "It is ")
-    still_works(strict_client, strict_http, run.thread_id, run.assistant_id)
+    still_works(impatient.client, impatient.http, run.thread_id, run.assistant_id)
 
 
-def test_slow_but_steady_is_no_stall(strict_client, strict_http, strict_engine, strict_run):
-    strict_engine.script(Reply(["It ", "is ", "warm."], delay=0.5))
-    assert ended(strict_client, strict_http, strict_run()).status == "completed"
+def test_slow_but_steady_is_no_stall(impatient):
+    run = ended(impatient.client, impatient.http, impatient.runs["steady"])
+    assert run.status == "completed"
+    assert run.completed_at - run.created_at >= PATIENCE_SECONDS

@@ -35,7 +35,8 @@ from tests.scripted_engine import (
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 ENGINE_KEY = "sk-of-the-engine"
-PATIENCE_SECONDS = 4
+PATIENCE_SECONDS = 30
+LITTLE_PATIENCE_SECONDS = 2
 PLACES = 3
 RESTARTING = "The server is being restarted. Please try again."
 
@@ -71,6 +72,14 @@ def server(engine: ScriptedEngine) -> Iterator[Server]:
 def client(server: Server) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=server.base_url, api_key="sk-of-the-caller", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def impatient(engine: ScriptedEngine) -> Iterator[Server]:
+    """Gives its engine little time."""
+    environ = {name: str(LITTLE_PATIENCE_SECONDS) for name in ("OXILLAMA_FIRST_TOKEN_SECONDS", "OXILLAMA_STALL_SECONDS")}
+    with Server(engine_url=engine.url, workers=1, environ=environ) as server:
+        yield server.wait_ready()
 
 
 @contextlib.contextmanager
@@ -230,16 +239,15 @@ def test_too_many_requests_keep_their_pause(client: openai.OpenAI, engine: Scrip
     assert limited.value.code == "rate_limit_exceeded"
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_what_the_engine_cannot_do_now_is_tried_again(server: Server, engine: ScriptedEngine, stream: bool):
-    engine.script(server_error(), Reply(["second"]), loading(), Cut(), Reply(["fourth"]))
+@pytest.mark.parametrize(("stream", "failures"), [(False, [server_error(), loading()]), (True, [Cut(), server_error()])])
+def test_what_the_engine_cannot_do_now_is_tried_again(server: Server, engine: ScriptedEngine, stream: bool, failures: list[Any]):
+    engine.script(*failures, Reply(["third"]))
     with openai.OpenAI(base_url=server.base_url, api_key="any", max_retries=2) as client:
-        for expected in ("second", "fourth"):
-            answer: Any = client.chat.completions.create(model="scripted-chat", messages=HELLO, stream=stream)
-            if stream:
-                assert "".join(chunk.choices[0].delta.content or "" for chunk in answer) == expected
-            else:
-                assert answer.choices[0].message.content == expected
+        answer: Any = client.chat.completions.create(model="scripted-chat", messages=HELLO, stream=stream)
+        if stream:
+            assert "".join(chunk.choices[0].delta.content or "" for chunk in answer) == "third"
+        else:
+            assert answer.choices[0].message.content == "third"
 
 
 def test_an_engines_server_error_tells_nothing_of_the_engine(server: Server, engine: ScriptedEngine):
@@ -282,12 +290,13 @@ def test_an_answer_that_cannot_be_one(server: Server, engine: ScriptedEngine, an
     assert (status, error["message"]) == (502, "The model engine answered with something that is not JSON.")
 
 
-def test_an_engine_that_does_not_begin(server: Server, engine: ScriptedEngine):
+def test_an_engine_that_does_not_begin(impatient: Server, engine: ScriptedEngine):
+    gone = engine.hung_up
     engine.script(Hang())
-    status, error, headers = refused(server, asked(stream=True))
+    status, error, headers = refused(impatient, asked(stream=True))
     assert (status, error["message"]) == (504, "The model engine took too long to answer.")
     assert headers["x-should-retry"] == "false"
-    engine.wait_until_hung_up()
+    engine.wait_until_hung_up(count=gone + 1)
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path):
@@ -309,10 +318,10 @@ def test_an_engine_that_is_not_there(tmp_path: Path):
     ],
     ids=["cut", "stalled"],
 )
-def test_a_stream_that_breaks_off_ends_in_an_error(client: openai.OpenAI, engine: ScriptedEngine, reply: Reply, message: str):
+def test_a_stream_that_breaks_off_ends_in_an_error(impatient: Server, engine: ScriptedEngine, reply: Reply, message: str):
     engine.script(reply)
     heard = []
-    with pytest.raises(openai.APIError, match=message):
+    with openai.OpenAI(base_url=impatient.base_url, api_key="any", max_retries=0) as client, pytest.raises(openai.APIError, match=message):
         for chunk in client.chat.completions.create(model="scripted-chat", messages=HELLO, stream=True):
             heard.append(chunk.choices[0].delta.content)
     assert heard == ["", "a"]
@@ -371,7 +380,7 @@ def test_places_are_limited_and_come_back(server: Server, client: openai.OpenAI,
         assert (status, error["code"], headers["Retry-After"]) == (429, "rate_limit_exceeded", "1")
         # Everything else goes on.
         assert client.beta.threads.create().id
-    wait_until(lambda: _answered(server), 5, "a place is free again")
+    wait_until(lambda: _answered(server), 20, "a place is free again")
 
 
 def _answered(server: Server) -> bool:

@@ -81,6 +81,6 @@ def test_include_is_accepted(client, objects):
 
 
 def test_a_step_of_another_run(client, objects, engine):
-    other = client.beta.threads.runs.create_and_poll(thread_id=objects.other, assistant_id=objects.assistant)
+    other = client.beta.threads.create_and_run_poll(assistant_id=objects.assistant, poll_interval_ms=20)
     with pytest.raises(openai.NotFoundError, match=re.escape(f"No run step found with id '{objects.step}'.")):
-        client.beta.threads.runs.steps.retrieve(objects.step, thread_id=objects.other, run_id=other.id)
+        client.beta.threads.runs.steps.retrieve(objects.step, thread_id=other.thread_id, run_id=other.id)
