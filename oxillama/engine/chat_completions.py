@@ -31,8 +31,9 @@ _QUESTION_SECONDS = 10
 _USAGE_SECONDS = 5
 _LOADING_SECONDS = 60
 _LOADING_POLL_SECONDS = 0.25
+_MOST_CONNECTIONS = 1000
 #: Servers commonly drop an idle connection after 5 s; to be first is to never send a request into a closing one.
-_LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=2)
+_IDLE_SECONDS = 2
 
 # At a finer level these log the engine's address with every request, which may hold a password.
 for _name in ("openai", "httpx2", "httpcore2"):
@@ -93,7 +94,7 @@ class ChatCompletionsEngine:
             api_key=api_key or "none",
             max_retries=0,
             # A proxy cannot reach this machine's loopback.
-            http_client=openai.DefaultAsyncHttpxClient(limits=_LIMITS, trust_env=not _is_loopback(host)),
+            http_client=openai.DefaultAsyncHttpxClient(limits=_limits(base_url), trust_env=not _is_loopback(host)),
             # The limits on silence are ours, below; the client's own would count bytes and hide them.
             timeout=openai.Timeout(None, connect=_CONNECT_SECONDS),
         )
@@ -253,6 +254,13 @@ def _body(request: ChatRequest, model: str) -> dict[str, Any]:
     if request.tools:
         body |= {"tools": request.tools, "tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
     return {name: value for name, value in body.items() if value is not None}
+
+
+def _limits(base_url: str) -> httpx2.Limits:
+    # llama.cpp closes connections between two requests whenever it likes (measured: one request in ten on a busy machine found its
+    # connection closed). Only a handshake for TLS costs enough to be worth keeping one.
+    idle = 100 if urlsplit(base_url).scheme == "https" else 0
+    return httpx2.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=idle, keepalive_expiry=_IDLE_SECONDS)
 
 
 def _is_loopback(host: str) -> bool:
