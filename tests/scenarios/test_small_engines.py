@@ -57,7 +57,7 @@ def test_a_required_call_and_the_answer_to_its_output(client: openai.OpenAI) -> 
     clock = client.beta.assistants.create(model="gpt-4o", tools=[TOOLS[1]])
     run: Any = start(client, clock, tool_choice="required")
     assert run.status == "requires_action", run.last_error
-    # A forced choice holds for the first turn. In the second the model may call again; in the third it may not, as it would be the same call.
+    # A forced choice holds for the first turn. In the second the model may call again; not in the third, as it would be the same call.
     for _ in range(2):
         [call] = run.required_action.submit_tool_outputs.tool_calls
         check_call(call)
@@ -96,7 +96,7 @@ def test_a_named_call_streams_its_arguments(client: openai.OpenAI, assistant: An
 
 
 def test_auto_comes_to_an_end(client: openai.OpenAI, assistant: Any) -> None:
-    for _ in range(3):
+    for _ in range(2):
         run = start(client, assistant, tool_choice="auto")
         assert run.status in (*ENDED, "requires_action"), run.last_error
         if run.status == "requires_action":
