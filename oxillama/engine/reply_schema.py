@@ -6,6 +6,7 @@ full, and half a JSON document is no call. Measured with SmolLM2-135M: no call o
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from oxillama.engine.interface import ChatRequest
@@ -37,7 +38,8 @@ def structured_answer(request: ChatRequest) -> dict[str, Any] | None:
 
 def reply_format(request: ChatRequest) -> dict[str, Any]:
     """The `response_format` that holds the model to a reply that `ReplyReader` can read. A named choice names one of the functions."""
-    functions = [tool["function"] for tool in request.tools]
+    repeated = _repeated(request.messages) if is_answer_allowed(request) else None
+    functions = [tool["function"] for tool in request.tools if tool["function"]["name"] != repeated]
     if isinstance(request.tool_choice, dict):
         functions = [function for function in functions if function["name"] == request.tool_choice["function"]["name"]]
     definitions: dict[str, Any] = {}
@@ -52,6 +54,25 @@ def reply_format(request: ChatRequest) -> dict[str, Any]:
             definitions["answer"] = _moved(wanted, "#/$defs/answer")
         replies.append(_exactly({"answer": {"type": "string"} if wanted is None else {"$ref": "#/$defs/answer"}}))
     return {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": {"anyOf": replies, "$defs": definitions}}}
+
+
+def _repeated(messages: list[dict[str, Any]]) -> str | None:
+    """The function that the model called last, if it had made the same call just before; it is not offered for a third time.
+
+    Small models copy their last call for ever (measured with SmolLM2-135M: 4 of 4 runs, in 4 of 4 rounds).
+    """
+    calls = [call["function"] for message in messages for call in message.get("tool_calls") or []]
+    if len(calls) < 2 or calls[-1]["name"] != calls[-2]["name"]:
+        return None
+    last, before = (_parsed(call["arguments"]) for call in calls[-2:])
+    return calls[-1]["name"] if last == before else None
+
+
+def _parsed(arguments: str) -> Any:
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
 
 
 def _exactly(properties: dict[str, Any]) -> dict[str, Any]:

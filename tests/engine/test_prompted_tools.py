@@ -111,6 +111,28 @@ def test_the_schema_allows_what_the_tool_choice_allows() -> None:
     assert not any(allows(sent(), reply) for reply in wrong)
 
 
+def test_a_call_is_repeated_once_and_no_more() -> None:
+    def asked(*arguments: str) -> list[dict[str, Any]]:
+        turns: list[dict[str, Any]] = [ASKED]
+        for text in arguments:
+            function = {"name": "get_weather", "arguments": text}
+            turns.append({"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]})
+            turns.append({"role": "tool", "tool_call_id": "c", "content": "rain"})
+        return turns
+
+    again, other = call("get_weather", city="Oslo"), call("get_time")
+    for calls, allowed in (
+        (['{"city":"Oslo"}'], True),
+        (['{"city":"Oslo"}', '{"city":"Bergen"}'], True),
+        (['{"city":"Oslo"}', '{ "city": "Oslo" }'], False),
+        (["broken", "broken"], False),
+    ):
+        body = sent(messages=asked(*calls))
+        assert [allows(body, reply) for reply in (again, other, {"answer": "x"})] == [allowed, True, True]
+        # What the caller demands is done all the same.
+        assert allows(sent(messages=asked(*calls), tool_choice="required"), again)
+
+
 def test_what_has_no_bound_gets_one() -> None:
     parameters = {
         "type": "object",

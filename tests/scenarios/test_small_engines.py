@@ -58,27 +58,25 @@ def check_call(call: Any) -> None:
     jsonschema.validate(json.loads(call.function.arguments), {**PARAMETERS[call.function.name], "additionalProperties": False})
 
 
-def test_a_required_call_and_the_answer_to_its_output(client: openai.OpenAI, assistant: Any) -> None:
-    run = start(client, assistant, tool_choice="required")
+def test_a_required_call_and_the_answer_to_its_output(client: openai.OpenAI) -> None:
+    clock = client.beta.assistants.create(model="gpt-4o", tools=[TOOLS[1]])
+    run: Any = start(client, clock, tool_choice="required")
     assert run.status == "requires_action", run.last_error
-    assert run.required_action is not None
-    [call] = run.required_action.submit_tool_outputs.tool_calls
-    check_call(call)
-    # A forced choice holds for the first turn. After it the model may answer, or call again, and a small one may do so for long.
+    # A forced choice holds for the first turn. In the second the model may call again; not in the third, as it would be the same call.
     for _ in range(2):
-        outputs: Any = [{"tool_call_id": call.id, "output": "Rain, 7 degrees."}]
+        [call] = run.required_action.submit_tool_outputs.tool_calls
+        check_call(call)
+        outputs: Any = [{"tool_call_id": call.id, "output": "Ten past nine."}]
         with client.beta.threads.runs.submit_tool_outputs_stream(run_id=run.id, thread_id=run.thread_id, tool_outputs=outputs) as stream:
             stream.until_done()
         run = client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
         if run.status != "requires_action":
             break
-        assert run.required_action is not None
-        [call] = run.required_action.submit_tool_outputs.tool_calls
-        check_call(call)
-    assert run.status in (*ENDED, "requires_action"), run.last_error
-    if run.status == "completed":
-        message: Any = client.beta.threads.messages.list(run.thread_id).data[0]
-        assert message.content[0].type == "text"
+    # Incomplete: this model did not find the end of its answer.
+    assert run.status in ENDED, run.last_error
+    message: Any = client.beta.threads.messages.list(run.thread_id).data[0]
+    assert message.run_id == run.id
+    assert message.content[0].type == "text"
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
