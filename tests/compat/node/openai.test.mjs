@@ -138,7 +138,8 @@ test('plain streams carry the documented events in order', async () => {
   const run = events.at(-1).data;
   const tool_outputs = outputs(run, '21 C');
   const more = await all(await runs.submitToolOutputs(run.id, { thread_id: run.thread_id, tool_outputs, stream: true }));
-  assert.deepEqual([more[0].event, more.at(-1).event], ['thread.run.step.completed', 'thread.run.completed']);
+  assert.deepEqual(more.slice(0, 2).map((event) => event.event), ['thread.run.step.completed', 'thread.run.queued']);
+  assert.equal(more.at(-1).event, 'thread.run.completed');
   for await (const event of await runs.create(run.thread_id, { assistant_id: helper.id, model: 'answers', stream: true })) {
     if (event.event === 'thread.message.delta') {
       assert.equal(event.data.delta.content[0].text.value, 'It is ');
@@ -253,6 +254,105 @@ test('errors have their class, code and parameter', async () => {
     message: `400 Can't add messages to ${run.thread_id} while a run ${run.id} is active.`,
   });
 });
+
+test('every event of a plain answer, and of one that is cut off', async () => {
+  const begin = [
+    ...['thread.run.created', 'thread.run.queued', 'thread.run.in_progress', 'thread.run.step.created', 'thread.run.step.in_progress'],
+    ...['thread.message.created', 'thread.message.in_progress', 'thread.message.delta', 'thread.message.delta'],
+  ];
+  const thread = await newThread();
+  const events = async (model) => all(await runs.create(thread.id, { assistant_id: (await assistantThat(model)).id, stream: true }));
+  const ending = ['thread.message.delta', 'thread.message.completed', 'thread.run.step.completed', 'thread.run.completed'];
+  assert.deepEqual((await events('answers')).map(({ event }) => event), [...begin, ...ending]);
+  const cut = await events('runs-out-of-tokens');
+  const incomplete = ['thread.message.incomplete', 'thread.run.step.completed', 'thread.run.incomplete'];
+  assert.deepEqual(cut.map(({ event }) => event), [...begin, ...incomplete]);
+  assert.deepEqual([cut.at(-3).data.status, cut.at(-3).data.incomplete_details.reason], ['incomplete', 'max_tokens']);
+  assert.equal(cut.at(-1).data.incomplete_details.reason, 'max_completion_tokens');
+});
+
+test('pieces of arguments make up what is asked for', async () => {
+  const helper = await assistantThat('calls-two-functions');
+  const joined = [];
+  const events = await all(await threads.createAndRun({ assistant_id: helper.id, thread: ASKED, stream: true }));
+  for (const { event, data } of events) {
+    if (event !== 'thread.run.step.delta') continue;
+    for (const call of data.delta.step_details.tool_calls) joined[call.index] = (joined[call.index] ?? '') + call.function.arguments;
+  }
+  const calls = events.at(-1).data.required_action.submit_tool_outputs.tool_calls;
+  assert.deepEqual(joined, calls.map((call) => call.function.arguments));
+  assert.deepEqual(joined.map((text) => JSON.parse(text)), [{ city: 'Lisbon' }, { city: 'Porto' }]);
+});
+
+test('polling waits as long as the server says', async () => {
+  const asked = [];
+  const noting = async (url, init) => {
+    const begun = performance.now();
+    const response = await fetch(url, init);
+    asked.push({ begun, answered: performance.now(), after: Number(response.headers.get('openai-poll-after-ms')) });
+    return response;
+  };
+  const helper = await assistantThat('never-finishes');
+  const run = await threads.createAndRun({ assistant_id: helper.id, thread: ASKED });
+  const polling = new OpenAI({ maxRetries: 0, fetch: noting }).beta.threads.runs.poll(run.id, { thread_id: run.thread_id });
+  while (asked.length < 3) await new Promise((resolve) => setTimeout(resolve, 20));
+  await runs.cancel(run.id, { thread_id: run.thread_id });
+  assert.equal((await polling).status, 'cancelled');
+  const [first, second] = asked;
+  assert.ok(first.after > 0);
+  // Left alone, the SDK waits five seconds. A timer may be a little early.
+  assert.ok(second.begun - first.answered > first.after - 10);
+  assert.ok(second.begun - first.answered < first.after + 2000);
+});
+
+test('after a cancel the thread takes messages', async () => {
+  const run = await threads.createAndRun({ assistant_id: (await assistantThat('says-nothing')).id, thread: ASKED });
+  assert.equal((await runs.cancel(run.id, { thread_id: run.thread_id })).status, 'cancelling');
+  assert.equal((await runs.poll(run.id, { thread_id: run.thread_id })).status, 'cancelled');
+  assert.equal((await messages.create(run.thread_id, { role: 'user', content: 'Again' })).status, 'completed');
+});
+
+test('messages as they come back', async () => {
+  const thread = await newThread();
+  const said = await messages.create(thread.id, { role: 'user', content: 'Hi' });
+  assert.deepEqual(said.content, [{ type: 'text', text: { value: 'Hi', annotations: [] } }]);
+  const content = [{ type: 'image_url', image_url: { url: 'https://example.com/street.png' } }];
+  const shown = await messages.create(thread.id, { role: 'assistant', content });
+  assert.equal(shown.content[0].image_url.detail, 'auto');
+  assert.deepEqual([shown.role, shown.assistant_id, shown.run_id], ['assistant', null, null]);
+});
+
+test('lists by default, and an empty one', async () => {
+  const { id } = await threads.create();
+  const empty = await runs.list(id).asResponse();
+  assert.deepEqual(await empty.json(), { object: 'list', data: [], first_id: null, last_id: null, has_more: false });
+  const made = [];
+  for (let number = 0; number < 21; number++) made.unshift((await messages.create(id, { role: 'user', content: `${number}` })).id);
+  const { data, first_id, last_id, has_more } = await (await messages.list(id).asResponse()).json();
+  assert.deepEqual(data.map((message) => message.id), made.slice(0, 20));
+  assert.deepEqual([first_id, last_id, has_more], [made[0], made[19], true]);
+  assert.deepEqual((await all(messages.list(id, { limit: 2 }))).map((message) => message.id), made);
+});
+
+const PAIRS = Object.fromEntries(Array.from({ length: 17 }, (_, number) => [`key${number}`, 'value']));
+for (const [what, refused, code, param, text] of [
+  ['metadata of seventeen pairs', () => threads.create({ metadata: PAIRS }), 'object_above_max_properties', 'metadata', /at most 16 properties/],
+  ['an unknown parameter', () => threads.create({ colour: 'blue' }), 'unknown_parameter', 'colour', /Unknown parameter: 'colour'\./],
+  ['a run of no assistant', () => threads.createAndRun({}), 'missing_required_parameter', 'assistant_id', /Missing required parameter/],
+  ['an id of something else', () => threads.retrieve('undefined'), 'invalid_value', 'thread_id', /Expected an ID that begins with 'thread'\./],
+  ['a page that is too large', () => assistants.list({ limit: 101 }), 'integer_above_max_value', 'limit', /Expected a value <= 100/],
+  ['another version', () => threads.create({}, { headers: { 'OpenAI-Beta': 'assistants=v1' } }), 'invalid_beta', null, /'OpenAI-Beta' header/],
+]) {
+  test(`refused: ${what}`, async () => {
+    await assert.rejects(refused(), (error) => {
+      assert.ok(error instanceof OpenAI.BadRequestError);
+      assert.deepEqual([error.code, error.param, error.type], [code, param, 'invalid_request_error']);
+      assert.match(error.message, text);
+      assert.match(error.requestID, /^req_/);
+      return true;
+    });
+  });
+}
 
 test('the HTTP answer around what a method returns', async () => {
   const { data, response, request_id } = await threads.create().withResponse();
