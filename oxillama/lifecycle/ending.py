@@ -47,7 +47,12 @@ def end(
         thread.write_message(message)
     if step is not None:
         thread.write_step(step)
-    usage = run_object.total_usage([one["usage"] for one in thread.load_steps(run["id"])])
+    usages = [one["usage"] for one in thread.load_steps(run["id"])]
+    entry = store.queue.load(run["id"])
+    if run["status"] == "requires_action" and entry is not None:
+        # The turn that waits for outputs was paid for, though its step never shows it.
+        usages.append(entry.turn_usage)
+    usage = run_object.total_usage(usages)
     ended = run_object.moved(run, status, usage=usage, **changes)
     thread.write_run(ended)
     cancelling = [run_event(run_object.moved(run, "cancelling"))] if status == "cancelled" and run["status"] != "cancelling" else []

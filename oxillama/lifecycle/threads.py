@@ -80,7 +80,8 @@ def require_free(thread: LockedThread, adding: str) -> None:
 def new_messages(thread_id: str, requests: list[dict[str, Any]], last_stamp: int) -> list[dict[str, Any]]:
     """Messages from checked requests, with ids that sort behind `last_stamp` and in their order."""
     first = max(clock.microseconds(), last_stamp + 1)
-    return [caller_message(thread_id, values, first + position) for position, values in enumerate(requests)]
+    now = clock.now()
+    return [caller_message(thread_id, values, first + position, now) for position, values in enumerate(requests)]
 
 
 def _finished_message(thread: LockedThread, message_id: str) -> bytes:

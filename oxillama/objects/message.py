@@ -46,17 +46,18 @@ class GrowingContent:
         return [make[kind]("".join(fragments)) for kind, fragments in self._fragments.items()]
 
 
-def caller_message(thread_id: str, values: dict[str, Any], stamp: int) -> dict[str, Any]:
+def caller_message(thread_id: str, values: dict[str, Any], stamp: int, now: int | None = None) -> dict[str, Any]:
     """A Message that the caller adds: complete at once.
 
     Args:
         thread_id: the thread it goes to.
         values: a checked create-message request; `content` is a string or a list of parts in request form.
         stamp: microseconds from which the id is made, later than every id of the thread.
+        now: Unix seconds, one for all messages that come together; the clock's, when not given.
     """
     content = values["content"]
     parts = [text_part(content)] if isinstance(content, str) else [_stored_part(part) for part in content]
-    now = clock.now()
+    now = clock.now() if now is None else now
     return {
         **_message(thread_id, ids.new_id("message", stamp), values["role"], now),
         "status": "completed",

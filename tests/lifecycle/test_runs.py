@@ -262,6 +262,7 @@ def test_a_run_that_waits_for_outputs_is_cancelled_at_once_with_its_step(store):
     (step,) = folder.load_steps(run["id"])
     check("RunStepObject", step)
     assert (step["status"], step["usage"]) == ("cancelled", None)
+    assert folder.load_run(run["id"])["usage"] == USAGE, "what was spent before is told"
     with pytest.raises(RunTransitionRefused, match=r'^Runs in status "cancelled" do not accept tool outputs\.$'):
         runs.submit_tool_outputs(store, folder, run["id"], OUTPUTS)
 
