@@ -46,5 +46,5 @@ def register(app: Flask, settings: Settings) -> None:
     @app.after_request
     def add_headers(response: Response) -> Response:
         elapsed = time.monotonic() - g.get("started", time.monotonic())
-        response.headers.update(api_headers(elapsed, g.get("project", "default")))
+        response.headers.extend(api_headers(elapsed, g.get("project", "default")))
         return response

@@ -50,7 +50,7 @@ def answer(server: Server, method: str, path: str, headers: dict[str, str]) -> t
 def test_a_conversation(azure: openai.AzureOpenAI, engine: ScriptedEngine):
     engine.script(Reply(calls=[Call("get_weather", '{"city":"Porto"}')]), Reply(["Sun", "ny."]), Reply(["And ", "warm."]))
     assistant = azure.beta.assistants.create(model="my-gpt4", tools=[{"type": "function", "function": {"name": "get_weather"}}])
-    assert [one.id for one in azure.beta.assistants.list(limit=1)] == [assistant.id]
+    assert [one.id for one in azure.beta.assistants.list(limit=1).data] == [assistant.id]
     thread = azure.beta.threads.create(messages=[{"role": "user", "content": "How is the weather?"}])
     run = azure.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
     assert run.required_action is not None
