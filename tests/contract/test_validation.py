@@ -85,11 +85,12 @@ def test_accepts_what_our_objects_are_made_of(kind: str, value: Value) -> None:
 
 
 def test_accepts_our_events() -> None:
-    call = step.function_call("call_a", "f", "")
+    call, content = step.function_call("call_a", "f", ""), message.GrowingContent()
     log = b"".join(
         [
-            stream_event.content_delta("msg_a", {"index": 0, **message.text_part("Hel")}),
-            stream_event.content_delta("msg_a", {"index": 0, **message.text_part("lo")}),
+            stream_event.content_delta("msg_a", content.add("text", "Hel")),
+            stream_event.content_delta("msg_a", content.add("text", "lo")),
+            stream_event.content_delta("msg_a", content.add("refusal", "no")),
             stream_event.call_opened("step_a", 0, call),
             stream_event.call_arguments("step_a", 0, "{}"),
             stream_event.error_event("The data directory cannot be read."),
@@ -194,7 +195,7 @@ def _stream() -> list[bytes]:
         stream_event.frame("thread.message.created", text),
         stream_event.frame("thread.message.in_progress", text),
         b": keep-alive\n\n",
-        stream_event.content_delta(text["id"], {"index": 0, **message.text_part("Hé")}),
+        stream_event.content_delta(text["id"], message.GrowingContent().add("text", "Hé")),
         stream_event.frame("thread.message.completed", done),
         stream_event.frame("thread.run.step.completed", {**work, "status": "completed"}),
         stream_event.frame("thread.run.completed", _example("RunObject", 1)),
