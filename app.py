@@ -5,7 +5,6 @@ Everything else about it is the same as in production: same store, same runner, 
 
 import asyncio
 import os
-import socket
 import sys
 import threading
 
@@ -40,10 +39,7 @@ def main() -> None:
     """Serve until interrupted. With FLASK_DEBUG=1 the reloader's child does the work; its parent only watches files."""
     log_config.configure()
     debug = os.environ.get("FLASK_DEBUG") == "1"
-    if "OXILLAMA_EMBEDDED_PORT" not in os.environ:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            os.environ["OXILLAMA_EMBEDDED_PORT"] = str(probe.getsockname()[1])
+    os.environ.setdefault("OXILLAMA_EMBEDDED_PORT", str(embedded.free_port()))
     try:
         chosen = settings.read(os.environ)
         app = create_app(chosen)

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from oxillama import settings
+from oxillama.engine.embedded import free_port
 from oxillama.errors import SettingsInvalid, StoreError
 from oxillama.parent_death import SUPERVISOR_VARIABLE
 from oxillama.store import Store
@@ -27,7 +28,8 @@ def main() -> None:
         sys.exit(f"oxillama cannot start: {error}")
     os.environ.update(
         OXILLAMA_DATA_DIR=str(chosen.data_dir.resolve()),
-        OXILLAMA_EMBEDDED_PORT=str(chosen.embedded_port or _free_port()),
+        # It stays the engine's for as long as this manager lives, restarts included.
+        OXILLAMA_EMBEDDED_PORT=str(chosen.embedded_port or free_port()),
         OXILLAMA_START_ENGINE="true" if chosen.embedded else "false",
         OXILLAMA_PYTHON=sys.executable,
         OXILLAMA_HOME=str(_HOME),
@@ -50,13 +52,6 @@ def _check_bind(bind: str) -> None:
         socket.create_server(address[:2], family=family).close()
     except OSError as error:
         raise OSError(error.errno, f"{bind}: {error.strerror}") from None
-
-
-def _free_port() -> int:
-    """A loopback port that nobody listens on. It stays the engine's for as long as this manager lives, restarts included."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _make_output_reopenable() -> None:

@@ -81,15 +81,16 @@ def check(noun: str, object_id: str, param: str) -> str:
     """
     prefix = PREFIXES[noun]
     if not object_id.startswith(prefix):
-        message = f"Invalid '{param}': '{_shown(object_id)}'. Expected an ID that begins with '{prefix}'."
+        message = f"Invalid '{param}': '{shown(object_id)}'. Expected an ID that begins with '{prefix}'."
         raise InvalidRequest(message, param, "invalid_value")
     if object_id.startswith((f"{prefix}_", f"{prefix}-")) and (is_ours(object_id) or is_legacy(object_id)):
         return object_id
-    raise NotFound(noun, _shown(object_id))
+    raise NotFound(noun, shown(object_id))
 
 
-def _shown(object_id: str) -> str:
-    return object_id if len(object_id) <= _LONGEST_SHOWN else object_id[:_LONGEST_SHOWN] + "…"
+def shown(text: str) -> str:
+    """What a caller sent, cut so that an error does not send a whole request back."""
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
 def _encode(number: int, length: int) -> str:

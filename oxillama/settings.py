@@ -184,15 +184,15 @@ def read(environ: Mapping[str, str]) -> Settings:
             # Never the value itself: it may hold a key.
             raise SettingsInvalid(f"{setting.name} must be {error}") from None
     settings = Settings(**values)
-    if settings.api_keys is None and not _is_loopback(settings.bind):
+    if settings.api_keys is None and not is_loopback(settings.bind.rpartition(":")[0].strip("[]")):
         raise SettingsInvalid(
             f"OXILLAMA_BIND={settings.bind} is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1"
         )
     return settings
 
 
-def _is_loopback(bind: str) -> bool:
-    host = bind.rpartition(":")[0].strip("[]")
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`, a name or an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -22,7 +21,7 @@ from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine.properties import EngineProperties
 from oxillama.engine.tokens import TokenKnowledge
 from oxillama.errors import EngineRefused
-from oxillama.settings import Settings
+from oxillama.settings import Settings, is_loopback
 
 _CONNECT_SECONDS = 5
 #: For what is not a completion: the list of models, a token count.
@@ -94,7 +93,7 @@ class ChatCompletionsEngine:
             api_key=api_key or "none",
             max_retries=0,
             # A proxy cannot reach this machine's loopback.
-            http_client=openai.DefaultAsyncHttpxClient(limits=_limits(base_url), trust_env=not _is_loopback(host)),
+            http_client=openai.DefaultAsyncHttpxClient(limits=_limits(base_url), trust_env=not is_loopback(host)),
             # The limits on silence are ours, below; the client's own would count bytes and hide them.
             timeout=openai.Timeout(None, connect=_CONNECT_SECONDS),
         )
@@ -261,10 +260,3 @@ def _limits(base_url: str) -> httpx2.Limits:
     # connection closed). Only a handshake for TLS costs enough to be worth keeping one.
     idle = 100 if urlsplit(base_url).scheme == "https" else 0
     return httpx2.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=idle, keepalive_expiry=_IDLE_SECONDS)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -57,6 +57,14 @@ def bundled_model() -> Path | None:
     return next(iter(sorted(Path(found.origin).parent.glob("*.gguf"))), None)
 
 
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def start(model: Path, port: int, *, slots: int, slot_tokens: int) -> Any:
     """A running `xllamacpp.Server`.
 

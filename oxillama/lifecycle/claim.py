@@ -158,11 +158,7 @@ class Claim:
     def release(self) -> None:
         """Queue the run again: this runner is stopping and has streamed nothing of the turn."""
         with self._owned() as (thread, run):
-            self._store.queue.save(replace(self._entry, runner=None))
-            queued = run_object.moved(run, "queued")
-            thread.write_run(queued)
-            thread.events(run["id"]).append(run_event(queued))
-        self._store.queue.offer(run["id"])
+            queue_again(self._store, thread, self._entry, run)
 
     def settle(self) -> None:
         """After ClaimLost: end the run if it is being cancelled and still ours; else whoever took it takes care of it."""
@@ -204,6 +200,16 @@ class Claim:
     def _stamp(self) -> int:
         self._last_stamp = max(clock.microseconds(), self._last_stamp + 1)
         return self._last_stamp
+
+
+def queue_again(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[str, Any], told_before: bytes = b"") -> dict[str, Any]:
+    """Put a run back into the queue, with its entry as given but for the runner; `told_before` are events that come first."""
+    store.queue.save(replace(entry, runner=None))
+    queued = run_object.moved(run, "queued")
+    thread.write_run(queued)
+    thread.events(run["id"]).append(told_before + run_event(queued))
+    store.queue.offer(run["id"])
+    return queued
 
 
 def _untold(thread: LockedThread, run: dict[str, Any]) -> bytes:

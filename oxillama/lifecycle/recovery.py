@@ -10,7 +10,7 @@ from typing import Any
 
 from oxillama import clock, ids
 from oxillama.errors import NotFound
-from oxillama.lifecycle.claim import outcome_of, wait_for_outputs
+from oxillama.lifecycle.claim import outcome_of, queue_again, wait_for_outputs
 from oxillama.lifecycle.ending import MESSAGE_REASONS, end, end_early, stored_message, untold_ends
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
@@ -107,11 +107,7 @@ def _try_again(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[s
     if entry.deaths >= MOST_DEATHS:
         end_early(store, thread, run, "failed", last_error=DIED)
         return
-    store.queue.save(replace(entry, runner=None, deaths=entry.deaths + 1))
-    queued = run_object.moved(run, "queued")
-    thread.write_run(queued)
-    thread.events(run["id"]).append(run_event(queued))
-    store.queue.offer(run["id"])
+    queue_again(store, thread, replace(entry, deaths=entry.deaths + 1), run)
 
 
 def _ended_early(message: dict[str, Any] | None) -> str | None:

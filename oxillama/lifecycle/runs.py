@@ -9,6 +9,7 @@ import orjson
 
 from oxillama import clock
 from oxillama.errors import InvalidRequest, RunTransitionRefused
+from oxillama.lifecycle.claim import queue_again
 from oxillama.lifecycle.ending import end_early
 from oxillama.lifecycle.threads import new_messages, require_free
 from oxillama.objects import run as run_object
@@ -130,12 +131,7 @@ def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs
         position = thread.events(run_id).end()
         step = _with_outputs(thread, run_id, {output["tool_call_id"]: output.get("output", "") for output in outputs}, entry.turn_usage)
         thread.write_step(step)
-        store.queue.save(replace(entry, runner=None, deaths=0))
-        queued = run_object.moved(run, "queued")
-        thread.write_run(queued)
-        thread.events(run_id).append(step_event(step) + run_event(queued))
-    store.queue.offer(run_id)
-    return queued, position
+        return queue_again(store, thread, replace(entry, deaths=0), run, step_event(step)), position
 
 
 def _write_new(thread: LockedThread, run: dict[str, Any], first_events: bytes) -> None:

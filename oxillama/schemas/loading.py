@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, pre_load, validates_schema
 
 from oxillama.errors import InvalidRequest
+from oxillama.ids import shown
 from oxillama.schemas import problems
 from oxillama.schemas.fields import String
 from oxillama.schemas.problems import Problem
@@ -75,5 +76,5 @@ def _first(messages: Any) -> tuple[str, Problem]:
     path = ""
     while isinstance(messages, dict):
         key, messages = next(iter(messages.items()))
-        path += f"[{key}]" if isinstance(key, int) else f".{problems.shown(key)}"
+        path += f"[{key}]" if isinstance(key, int) else f".{shown(key)}"
     return path.removeprefix("."), messages[0]

@@ -13,7 +13,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-_LONGEST_SHOWN = 64
+from oxillama.ids import shown
 
 _WORDS: dict[type, str] = {
     str: "a string",
@@ -51,11 +51,6 @@ class Problem:
 
 MISSING = Problem("missing_required_parameter", "Missing required parameter: '{path}'.")
 UNKNOWN = Problem("unknown_parameter", "Unknown parameter: '{path}'.")
-
-
-def shown(text: str) -> str:
-    """The caller's text, cut so that an error does not send a whole request back."""
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
 def wrong_type(expected: str, value: object) -> Problem:
