@@ -293,6 +293,10 @@ def _has_instructions(body: dict[str, Any], situations: Situations) -> bool:
     return bool(own or body.get("additional_instructions"))
 
 
+#: All that can go wrong with an engine that always answers: what it cannot be sent.
+_CANNOT_BE_ASKED = ("holds an image file", "The tool choice is", "The tool choice names the function")
+
+
 # --- what follows --------------------------------------------------------------------------------------------------------------------
 
 
@@ -316,8 +320,9 @@ def _follow_run(text: str, situations: Situations) -> None:
     """The run of an answer, plain or streamed, ends well, and all that it wrote can be read."""
     run_id, thread_id = (re.findall(rf'"({noun}_[0-9A-Za-z]{{24}})"', text)[0] for noun in ("run", "thread"))
     run = situations.settled(thread_id, run_id)
-    # All that can go wrong with an engine that always answers: it cannot be sent a file.
-    assert run["status"] != "failed" or "holds an image file" in run["last_error"]["message"], run
+    if run["status"] == "failed":
+        assert run["last_error"]["code"] == "invalid_prompt", run
+        assert any(reason in run["last_error"]["message"] for reason in _CANNOT_BE_ASKED), run
     for path in (f"/threads/{thread_id}/messages", f"/threads/{thread_id}/runs", f"/threads/{thread_id}/runs/{run_id}/steps"):
         assert situations.send("GET", path).status_code == 200
     if run["status"] != "requires_action":
