@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 
 from oxillama.errors import StoreFull, StoreUnavailable
@@ -84,6 +85,10 @@ class Disk:
         except FileNotFoundError:
             return False
         return True
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory and all that is in it, as far as that can be done. Never synced: for what nobody looks at any more."""
+        shutil.rmtree(path, ignore_errors=True)
 
     def make_directory(self, path: str) -> None:
         """Create a directory that is not there yet; leaves an existing one as it is. The name itself is not synced."""

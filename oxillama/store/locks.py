@@ -48,12 +48,10 @@ def holding(fd: int, path: str) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
 
-def hold_for_life(path: str) -> int:
-    """Create a file that nobody else knows yet and lock it until this process ends; the descriptor must stay open."""
+def hold_for_life(fd: int, path: str) -> None:
+    """Lock an open file that nobody else knows yet until this process ends; the descriptor must stay open."""
     with naming(path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return fd
 
 
 def is_held(path: str) -> bool:

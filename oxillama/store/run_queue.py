@@ -6,6 +6,7 @@ time, never a run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import orjson
 
 from oxillama import ids
-from oxillama.errors import CorruptRecord
+from oxillama.errors import CorruptRecord, StoreError
 from oxillama.store import locks
 from oxillama.store.disk import Disk
 from oxillama.store.layout import Layout
@@ -29,7 +30,8 @@ class ActiveRun:
         attempt: rises with every claim; what a runner writes counts only while this is the number it claimed with.
         runner: id of the runner that works on it, or None.
         deaths: how many runners died while they worked on this turn of it.
-        turn_usage: tokens of a turn that waits for tool outputs; its step shows them once it is completed.
+        turn_usage: tokens of a turn that calls tools; its step shows them once it is completed. None until a message is followed by calls
+            or the calls are whole.
     """
 
     run_id: str
@@ -71,8 +73,9 @@ class RunQueue:
         return _sorted_ids(self._disk.names(self._layout.active))
 
     def offer(self, run_id: str) -> None:
-        """Let runners know that a run may be claimed."""
-        self._disk.touch(self._marker(run_id))
+        """Let runners know that a run may be claimed. When even that does not fit on the disk, recovery offers it later."""
+        with contextlib.suppress(StoreError):
+            self._disk.touch(self._marker(run_id))
 
     def offered(self) -> list[str]:
         """Ids of runs that may be claimed, oldest first."""
@@ -91,7 +94,8 @@ class RunQueue:
         """Enter a runner, which counts as alive until its process ends; the descriptor that keeps it so."""
         # Locked before it is visible: an unlocked file is a dead runner's, and anybody may remove it.
         entering = self._disk.temporary_path()
-        life = locks.hold_for_life(entering)
+        life = self._disk.open(entering, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        locks.hold_for_life(life, entering)
         self._disk.rename(entering, self._runner(runner_id))
         return life
 
