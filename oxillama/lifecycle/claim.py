@@ -49,7 +49,7 @@ class Claim:
                 if entry is None or run["status"] != "queued":
                     return None
                 thread.settle_messages(run_id)
-                entry = replace(entry, attempt=entry.attempt + 1, runner=runner_id)
+                entry = replace(entry, attempt=entry.attempt + 1, runner=runner_id, turn_usage=None)
                 store.queue.save(entry)
                 started = run_object.moved(run, "in_progress")
                 thread.write_run(started)
@@ -90,6 +90,8 @@ class Claim:
         """End the open message because tool calls follow it; the tokens of the turn will be counted with those."""
         with self._owned() as (thread, _):
             message, step = self._finished(None, None)
+            # First of all: without it, recovery takes a turn whose message is in the log for one that has ended.
+            self._store.queue.save(replace(self._entry, turn_usage=run_object.usage(0, 0)))
             thread.write_message(message)
             thread.write_step(step)
             self._events.append(message_event(message) + step_event(step))
@@ -181,7 +183,7 @@ class Claim:
         try:
             with self.thread.locked() as thread:
                 entry, run = self._store.queue.load(run_id), thread.load_run(run_id)
-                if entry is None or entry.attempt != self._entry.attempt or entry.runner is None or run["status"] != status:
+                if entry is None or (entry.attempt, entry.runner) != (self._entry.attempt, self._entry.runner) or run["status"] != status:
                     raise ClaimLost(run_id)
                 yield thread, run
         except NotFound:

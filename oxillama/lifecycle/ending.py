@@ -12,7 +12,7 @@ import orjson
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import message_event, message_so_far, run_event, step_event
+from oxillama.objects.stream_event import frames, message_event, message_so_far, run_event, step_event
 from oxillama.store import LockedThread, Store
 
 #: run status -> why its open message is incomplete
@@ -47,9 +47,10 @@ def end(
         thread.write_message(message)
     if step is not None:
         thread.write_step(step)
-    usages = [one["usage"] for one in thread.load_steps(run["id"])]
+    steps = thread.load_steps(run["id"])
+    usages = [one["usage"] for one in steps]
     entry = store.queue.load(run["id"])
-    if run["status"] == "requires_action" and entry is not None:
+    if run["status"] == "requires_action" and entry is not None and steps[-1]["status"] != "completed":
         # The turn that waits for outputs was paid for, though its step never shows it.
         usages.append(entry.turn_usage)
     usage = run_object.total_usage(usages)
@@ -96,6 +97,7 @@ def end_early(
         last_error: for `failed`, `{"code", "message"}`.
     """
     thread.settle_messages(run["id"])
+    drop_untold_step(thread, run["id"])
     message, step = None, open_step(thread, run["id"])
     if step is not None:
         message = _cut_short(thread, run, step, MESSAGE_REASONS[status])
@@ -108,6 +110,16 @@ def open_step(thread: LockedThread, run_id: str) -> dict[str, Any] | None:
     """The step that a run is in, or None. There is never more than one."""
     steps = thread.load_steps(run_id)
     return steps[-1] if steps and steps[-1]["status"] == "in_progress" else None
+
+
+def drop_untold_step(thread: LockedThread, run_id: str) -> None:
+    """Take back a step of which nothing was streamed: who began it died, or lost the run, before it could tell."""
+    step = open_step(thread, run_id)
+    if step is None or step["step_details"].get("tool_calls") or stored_message(thread, step) is not None:
+        return
+    told = frames(thread.events(run_id).read_all())
+    if not any(name == "thread.run.step.created" and orjson.loads(data)["id"] == step["id"] for name, data, _ in told):
+        thread.take_back(run_id, step["id"])
 
 
 def _cut_short(thread: LockedThread, run: dict[str, Any], step: dict[str, Any], reason: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import Any
 from oxillama import clock, ids
 from oxillama.errors import NotFound
 from oxillama.lifecycle.claim import outcome_of, queue_again, wait_for_outputs
-from oxillama.lifecycle.ending import MESSAGE_REASONS, end, end_early, stored_message, untold_ends
+from oxillama.lifecycle.ending import MESSAGE_REASONS, drop_untold_step, end, end_early, stored_message, untold_ends
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
 from oxillama.objects.stream_event import frames, run_event
@@ -71,7 +71,10 @@ def _recover(store: Store, thread: LockedThread, entry: ActiveRun) -> None:
         end_early(store, thread, run, "cancelled")
     elif run["expires_at"] <= clock.now():
         end_early(store, thread, run, "expired")
+    elif run["status"] == "queued" and entry.runner is not None:
+        _try_again(store, thread, entry, run)
     elif run["status"] == "queued":
+        thread.settle_messages(run["id"])
         store.queue.offer(run["id"])
     elif run["status"] == "requires_action" and entry.runner is not None:
         _append_missing(thread, run)
@@ -82,21 +85,22 @@ def _recover(store: Store, thread: LockedThread, entry: ActiveRun) -> None:
 
 def _resume(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[str, Any]) -> None:
     """The runner of this run died somewhere between its claim and its end."""
+    drop_untold_step(thread, run["id"])
     steps = thread.load_steps(run["id"])
     step = steps[-1] if steps else None
     message = stored_message(thread, step) if step is not None else None
     early = _ended_early(message)
     if early is not None:
         end_early(store, thread, run, early, last_error=DIED if early == "failed" else None)
-    elif step is None or (step["type"] == "tool_calls" and step["status"] == "completed"):
+    elif step is None or (step["status"] == "completed" and step["step_details"].get("tool_calls")):
         _try_again(store, thread, entry, run)
-    elif message is not None and (step["status"] == "in_progress" or step["usage"] is not None):
-        # The answer is in the thread: go forward. A step without usage that is completed belongs to a turn that went on to call tools.
+    elif message is not None and entry.turn_usage is None:
+        # The answer is in the thread, and no calls were to follow it: go forward.
         if step["status"] == "in_progress":
             step = step_object.finish(step, "completed", usage=run_object.usage(0, 0))
         status, details = outcome_of(message)
         end(store, thread, run, status, message=message, step=step, incomplete_details=details)
-    elif step["type"] == "tool_calls" and step["step_details"]["tool_calls"]:
+    elif step["step_details"].get("tool_calls"):
         wait_for_outputs(thread, run, step)
         store.queue.save(replace(entry, runner=None))
     else:
@@ -104,10 +108,17 @@ def _resume(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[str,
 
 
 def _try_again(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[str, Any]) -> None:
-    if entry.deaths >= MOST_DEATHS:
+    # An entry without a runner: recovery had counted this death, and died itself.
+    deaths = entry.deaths + (entry.runner is not None)
+    counted = replace(entry, deaths=deaths, runner=None)
+    if deaths > MOST_DEATHS:
         end_early(store, thread, run, "failed", last_error=DIED)
-        return
-    queue_again(store, thread, replace(entry, deaths=entry.deaths + 1), run)
+    elif run["status"] == "queued":
+        # It died before it could say that it had begun.
+        store.queue.save(counted)
+        store.queue.offer(run["id"])
+    else:
+        queue_again(store, thread, counted, run)
 
 
 def _ended_early(message: dict[str, Any] | None) -> str | None:

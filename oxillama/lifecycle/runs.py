@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from oxillama import clock
-from oxillama.errors import InvalidRequest, RunTransitionRefused
+from oxillama.errors import InvalidRequest, RunTransitionRefused, StoreError
 from oxillama.lifecycle.claim import queue_again
 from oxillama.lifecycle.ending import end_early
 from oxillama.lifecycle.threads import new_messages, require_free
@@ -28,6 +28,7 @@ def create_run(
     Raises:
         NotFound: no such thread.
         ThreadBusy: another run is active; nothing was added.
+        StoreError: nothing was added.
         InvalidRequest: there is nothing to answer.
     """
     with folder.locked() as thread:
@@ -38,10 +39,12 @@ def create_run(
         run = run_object.new_run(folder.thread_id, assistant, values, stamp=stamp, expiry_seconds=expiry_seconds)
         _require_something_to_answer(run, messages, thread)
         store.queue.save(ActiveRun(run["id"], folder.project, folder.thread_id, run["expires_at"]))
-        if messages:
-            thread.attach_messages(run["id"], messages)
-        _write_new(thread, run, b"")
-        thread.settle_messages(run["id"])
+        try:
+            _write_new(thread, run, b"", messages)
+            thread.settle_messages(run["id"])
+        except StoreError:
+            thread.take_back(run["id"])
+            raise
     store.queue.offer(run["id"])
     return run
 
@@ -60,7 +63,7 @@ def create_thread_and_run(
     def fill(building: LockedThread) -> None:
         if messages:
             building.messages.append([orjson.dumps(message) for message in messages])
-        _write_new(building, run, frame("thread.created", thread))
+        _write_new(building, run, frame("thread.created", thread), [])
 
     entry = ActiveRun(run["id"], project, thread["id"], run["expires_at"])
     store.queue.save(entry)
@@ -134,10 +137,13 @@ def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs
         return queue_again(store, thread, replace(entry, deaths=0), run, step_event(step)), position
 
 
-def _write_new(thread: LockedThread, run: dict[str, Any], first_events: bytes) -> None:
-    thread.log_run(run["id"])
-    thread.write_run(run)
+def _write_new(thread: LockedThread, run: dict[str, Any], first_events: bytes, messages: list[dict[str, Any]]) -> None:
+    """Write a run with the messages that come with it. The run itself is last: once it is there, nothing that it begins with is missing."""
+    thread.prepare_run(run["id"])
+    if messages:
+        thread.attach_messages(run["id"], messages)
     thread.events(run["id"]).append(first_events + frame("thread.run.created", run) + run_event(run))
+    thread.write_run(run)
 
 
 def _with_outputs(thread: LockedThread, run_id: str, outputs: dict[str, str], usage: dict[str, Any] | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from oxillama.objects.assistant import deleted
 from oxillama.objects.message import caller_message
 from oxillama.objects.thread import new_thread
 from oxillama.store import LockedThread, Store, ThreadFolder
+from oxillama.store.run_queue import ActiveRun
 
 
 def create_thread(store: Store, project: str, values: dict[str, Any]) -> bytes:
@@ -71,9 +72,14 @@ def delete_message(folder: ThreadFolder, message_id: str) -> dict[str, Any]:
 
 
 def require_free(thread: LockedThread, adding: str) -> None:
-    """Raise ThreadBusy while a run is active. `adding` says what for: `message` or `run`."""
+    """Raise ThreadBusy while a run is active. `adding` says what for: `message` or `run`.
+
+    A run that is active and not in the queue is entered again, so that recovery finds it: a copy of the data may lack the entry.
+    """
     active = thread.active_run()
     if active is not None:
+        if thread.queue.load(active["id"]) is None:
+            thread.queue.save(ActiveRun(active["id"], thread.project, thread.thread_id, active["expires_at"]))
         raise ThreadBusy(thread.thread_id, active["id"], adding)
 
 

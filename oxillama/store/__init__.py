@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +52,11 @@ class Store:
             disk.make_directory(folder)
         for folder in (layout.active, layout.waiting):
             disk.make_directory(folder)
+        for folder in (layout.queue, layout.root):
+            disk.sync_directory(folder)
+        with contextlib.suppress(StoreUnavailable):
+            # What the data directory is in may be somebody else's, and not to be read.
+            disk.sync_directory(os.path.dirname(layout.root))
         refuse_network_file_system(layout.root)
         store = cls(layout, disk)
         store._check_format()
@@ -67,7 +72,7 @@ class Store:
 
     def thread(self, project: str, thread_id: str) -> ThreadFolder:
         """A thread, whether it exists or not. `thread_id` must have passed `ids.check`."""
-        return ThreadFolder(self._disk, self._layout.thread(project, thread_id), project, thread_id)
+        return ThreadFolder(self._disk, self._layout.thread(project, thread_id), self.queue, project, thread_id)
 
     def create_thread(self, project: str, thread: dict[str, Any], fill: Callable[[LockedThread], None]) -> bytes:
         """Create a Thread with all that comes with it, at once: it is there whole, or not at all.
@@ -79,7 +84,7 @@ class Store:
         """
         folder = self._disk.temporary_path()
         self._disk.make_directory(folder)
-        building = LockedThread(self._disk, ThreadLayout(folder), project, thread["id"])
+        building = LockedThread(self._disk, ThreadLayout(folder), self.queue, project, thread["id"])
         content = building.write(thread)
         fill(building)
         self._disk.rename(folder, self._layout.thread(project, thread["id"]).folder)
@@ -98,7 +103,7 @@ class Store:
     def sweep(self) -> None:
         """Remove what was deleted, and what crashes left in places where nothing stays."""
         for name in self._disk.names(self._layout.trash):
-            shutil.rmtree(os.path.join(self._layout.trash, name), ignore_errors=True)
+            self._disk.remove_tree(os.path.join(self._layout.trash, name))
         oldest = time.time() - _LEFTOVER_AGE_SECONDS
         for name in self._disk.names(self._layout.temporary):
             path = os.path.join(self._layout.temporary, name)
@@ -108,7 +113,7 @@ class Store:
             except FileNotFoundError:
                 continue
             if os.path.isdir(path):
-                shutil.rmtree(path, ignore_errors=True)
+                self._disk.remove_tree(path)
             else:
                 self._disk.unlink(path)
 

@@ -21,6 +21,7 @@ from oxillama.store.layout import ThreadLayout
 from oxillama.store.lines import Lines
 from oxillama.store.message_log import MessageLog
 from oxillama.store.paging import Sequence, SortedIds, read_page
+from oxillama.store.run_queue import RunQueue
 
 
 class ThreadFolder:
@@ -29,12 +30,13 @@ class ThreadFolder:
     Args:
         disk: where it lies.
         layout: its paths.
+        queue: where its active run is entered.
         project: whose it is.
         thread_id: a checked id.
     """
 
-    def __init__(self, disk: Disk, layout: ThreadLayout, project: str, thread_id: str) -> None:
-        self._disk, self._layout = disk, layout
+    def __init__(self, disk: Disk, layout: ThreadLayout, queue: RunQueue, project: str, thread_id: str) -> None:
+        self._disk, self._layout, self.queue = disk, layout, queue
         self.project, self.thread_id = project, thread_id
         self.messages = MessageLog(disk, layout, self._message_being_written)
         self._run_ids = Lines(disk, layout.runs_log, layout.torn_runs)
@@ -136,7 +138,7 @@ class ThreadFolder:
                 stack.enter_context(locks.exclusive(self._layout.folder))
             except FileNotFoundError:
                 raise NotFound("thread", self.thread_id) from None
-            thread = LockedThread(self._disk, self._layout, self.project, self.thread_id)
+            thread = LockedThread(self._disk, self._layout, self.queue, self.project, self.thread_id)
             thread.require()
             if ids.is_legacy(self.thread_id):
                 thread.adopt()
@@ -204,33 +206,30 @@ class LockedThread(ThreadFolder):
         return content
 
     def write_run(self, run: dict[str, Any]) -> bytes:
-        """Replace the Run, or create it; its wire form."""
-        folder = self._layout.run(run["id"])
-        is_new = not os.path.exists(folder)
-        if is_new:
-            self._make_directory(self._layout.runs)
-            self._disk.make_directory(folder)
-        content = orjson.dumps(run)
-        self._disk.replace(self._layout.status(run["id"]), content)
-        if is_new:
-            self._disk.sync_directory(self._layout.runs)
+        """Replace the Run, or create it where `prepare_run` made room for it; its wire form."""
+        self._disk.replace(self._layout.status(run["id"]), content := orjson.dumps(run))
         return content
 
-    def log_run(self, run_id: str) -> None:
-        """Enter a Run in the thread's list, before the run itself is written: an entry without a run is passed over."""
+    def prepare_run(self, run_id: str) -> None:
+        """Enter a Run in the thread's list and make room for it, before the run itself is written: until then it is passed over."""
         self._run_ids.append([b'{"id":"%b"}' % run_id.encode()])
+        self._make_directory(self._layout.runs)
+        self._make_directory(self._layout.run(run_id))
+
+    def take_back(self, run_id: str, step_id: str | None = None) -> None:
+        """Remove a Run that nobody was told of yet, or a RunStep of one."""
+        path = self._layout.status(run_id) if step_id is None else self._layout.step(run_id, step_id)
+        if self._disk.unlink(path):
+            self._disk.sync_directory(os.path.dirname(path))
 
     def write_step(self, step: dict[str, Any]) -> bytes:
         """Replace the RunStep, or create it; its wire form."""
         self._make_directory(self._layout.steps(step["run_id"]))
-        content = orjson.dumps(step)
-        self._disk.replace(self._layout.step(step["run_id"], step["id"]), content)
+        self._disk.replace(self._layout.step(step["run_id"], step["id"]), content := orjson.dumps(step))
         return content
 
     def attach_messages(self, run_id: str, messages: list[dict[str, Any]]) -> None:
         """Keep Messages with a Run that is not written yet, so that they come to be with it or not at all."""
-        self._make_directory(self._layout.runs)
-        self._make_directory(self._layout.run(run_id))
         self._disk.replace(self._layout.additional_messages(run_id), b"\n".join(map(orjson.dumps, messages)))
 
     def settle_messages(self, run_id: str) -> None:
@@ -282,7 +281,8 @@ class LockedThread(ThreadFolder):
                 status, error_now = ("cancelled", None) if run["status"] == "cancelling" else ("failed", error)
                 self.write_run(run_object.moved(run, status, last_error=error_now))
         if run_ids:
-            self._run_ids.append([b'{"id":"%b"}' % run_id.encode() for run_id in run_ids])
+            # Not appended: half a list would pass for all of it.
+            self._disk.replace(self._layout.runs_log, b"".join(b'{"id":"%b"}\n' % run_id.encode() for run_id in run_ids))
 
     def _make_directory(self, path: str) -> None:
         if not os.path.exists(path):

@@ -107,17 +107,16 @@ def test_a_thread_is_on_the_device_before_it_has_its_name(durable, recording):
     ]
 
 
-def test_a_run_is_entered_before_it_is_written_and_told_of_before_it_is_offered(durable, recording):
+def test_a_run_is_entered_and_told_of_before_it_is_written(durable, recording):
     folder = a_thread(durable, "x")
     recording.take()
     a_run(durable, folder)
     assert recording.take() == [
         *replaced("queue/active/<run>", "queue/active"),
         *("write runs.log", "sync runs.log", "sync <thread>"),
-        "sync <thread>",
-        *replaced("run:status.json", "runs/<run>"),
-        "sync runs",
+        *("sync <thread>", "sync runs"),
         *("write run:events.sse", "sync run:events.sse"),
+        *replaced("run:status.json", "runs/<run>"),
     ]
 
 
