@@ -1,4 +1,4 @@
-.PHONY: serve test test-compat test-generated lint format
+.PHONY: serve test test-crashes test-compat test-generated lint format
 
 # Web, runner and embedded engine, kept alive by one process manager. Settings: see the table in README.md.
 serve:
@@ -8,6 +8,11 @@ serve:
 test:
 	@scripts/setup dev
 	.venv/bin/python -m pytest
+
+# All points of the sweeps, of which `make test` tries some; see CONTRIBUTING.md.
+test-crashes:
+	@scripts/setup dev
+	CRASH_SWEEP=whole .venv/bin/python -m pytest tests/crashes
 
 # Other requests each time; GENERATED_REQUESTS=100000 sends more of them.
 test-generated:

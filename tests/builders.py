@@ -21,7 +21,6 @@ from oxillama.objects import run as run_object
 from oxillama.objects.assistant import new_assistant
 from oxillama.objects.stream_event import frames
 from oxillama.store import Store
-from oxillama.store.disk import Disk
 from oxillama.store.threads import ThreadFolder
 
 Value = dict[str, Any]
@@ -134,15 +133,21 @@ def files_below(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
+#: What any process of a test may take, so that one that waits for ever fails its test instead of hanging it.
+LONGEST_LIFE_SECONDS = 90
+
+
 class Child:
     """A process made by fork that does one thing and then dies by SIGKILL, so that nothing of it is tidied up.
 
-    `finish` gives its exit status: -SIGKILL when it did what it should, 1 when that raised something.
+    `finish` gives its exit status: -SIGKILL when it did what it should, 1 when that raised something, -SIGALRM when it took too long.
     """
 
     def __init__(self, act: Callable[[], object]) -> None:
         self._pid = os.fork()
         if self._pid == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(LONGEST_LIFE_SECONDS)
             try:
                 act()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -182,38 +187,3 @@ def all_at_once(acts: Sequence[Callable[[], object]]) -> None:
     for fd in (*ready, release[0]):
         os.close(fd)
     assert statuses == [-signal.SIGKILL] * len(children)
-
-
-#: The steps of the disk that a crash can fall before.
-_STEPS = ("write", "rename", "unlink", "truncate", "touch", "make_directory", "sync", "sync_directory")
-
-CRASHED = 99
-
-
-def crash_at(step: int, act: Callable[[], object]) -> bool:
-    """Do something in a process that dies at the given point: before each step of its disk is one, and half-way through each write.
-
-    False when there are fewer points than that, so that `act` came to its end.
-    """
-
-    def doomed() -> None:
-        counter = itertools.count()
-
-        def dying(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-            def method(disk: Disk, *args: Any, **kwargs: Any) -> Any:
-                if next(counter) == step:
-                    os._exit(CRASHED)
-                if name == "write" and next(counter) == step:
-                    os.write(args[0], args[1][: len(args[1]) // 2])
-                    os._exit(CRASHED)
-                return real(disk, *args, **kwargs)
-
-            return method
-
-        for name in _STEPS:
-            setattr(Disk, name, dying(name, getattr(Disk, name)))
-        act()
-
-    status = Child(doomed).finish()
-    assert status in (CRASHED, -signal.SIGKILL), f"the child failed before it could crash at {step}"
-    return status == CRASHED

@@ -41,6 +41,15 @@ def test_modules_are_short_and_say_what_they_own(module: Path):
     assert module.stem not in FORBIDDEN_NAMES
 
 
+def test_only_the_disk_changes_the_data_directory():
+    """Anything else would be a step that no crash is tried at and whose error has no name."""
+    calls = "write|pwrite|rename|replace|unlink|remove|mkdir|rmdir|link|symlink|truncate|ftruncate|fsync|fdatasync"
+    changing = rf"\bos\.({calls})\b|\bshutil\.|\bos\.open\([^)]*O_CREAT"
+    for module in (ROOT / "oxillama" / "store").glob("*.py"):
+        if module.name != "disk.py":
+            assert not re.search(changing, module.read_text()), module.name
+
+
 def test_every_error_that_can_reach_a_caller_has_a_row_in_the_table():
     internal = {errors.ClaimLost, errors.SettingsInvalid}
 

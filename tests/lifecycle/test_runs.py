@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 
 import orjson
@@ -16,7 +17,6 @@ from oxillama.lifecycle.recovery import recover
 from oxillama.objects import run as run_object
 from oxillama.objects.page import PageQuery
 from tests.builders import (
-    CALLS,
     EXPIRY_SECONDS,
     FUNCTION,
     OUTPUTS,
@@ -29,7 +29,6 @@ from tests.builders import (
     answer,
     ask_for_tools,
     claimed,
-    crash_at,
     event_names,
     events,
     join,
@@ -178,30 +177,61 @@ def test_a_run_that_does_not_fit_on_the_disk_is_dropped_and_its_thread_is_free(s
     a_run(store, folder)
 
 
-def test_creating_a_run_survives_a_crash_at_any_step(store):
-    """It is there and will be executed, or it is not and its thread is free; its messages are there with it or not at all."""
-    values = {"additional_messages": [{"role": "user", "content": "two"}, {"role": "user", "content": "three"}]}
-    step, outcomes = 0, set()
-    while True:
-        folder = a_thread(store, "one")
-        crashed = crash_at(step, lambda folder=folder: runs.create_run(store, folder, an_assistant(), values, EXPIRY_SECONDS))
-        for run_id in store.queue.active():
-            recover(store, store.queue.load(run_id))
-        active = folder.active_run()
-        outcomes.add(active is not None)
-        assert store.queue.active() == ([active["id"]] if active else []), f"crashed at {step}"
-        if active:
-            assert store.queue.offered()[-1] == active["id"]
-            answer(claimed(store, active), "four")
-            assert texts(folder) == ["one", "two", "three", "four"], f"crashed at {step}"
-            assert event_names(folder, active["id"])[:3] == ["run.created", "run.queued", "run.in_progress"]
-        else:
-            assert texts(folder) == ["one"], f"crashed at {step}"
-        say(folder, "on")
-        if not crashed:
-            break
-        step += 1
-    assert outcomes == {True, False} and step > 20
+@pytest.mark.parametrize("writes", range(7))
+def test_a_disk_that_is_full_after_any_write_leaves_nothing_of_a_run_to_be_seen(store, monkeypatch, writes):
+    folder = a_thread(store, "x")
+    real, calls = os.write, itertools.count()
+
+    def write(fd: int, content: bytes) -> int:
+        if next(calls) < writes:
+            return real(fd, content)
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "write", write)
+    values = {"additional_messages": [{"role": "user", "content": "y"}]}
+    if writes == 6:
+        runs.create_run(store, folder, an_assistant(), values, EXPIRY_SECONDS)
+        return
+    with pytest.raises(StoreFull):
+        runs.create_run(store, folder, an_assistant(), values, EXPIRY_SECONDS)
+    monkeypatch.undo()
+    assert folder.page_runs(ASCENDING).items == [] and texts(folder) == ["x"] and store.queue.offered() == []
+    for left in store.queue.active():
+        recover(store, store.queue.load(left))
+    assert store.queue.active() == []
+    runs.create_run(store, folder, an_assistant(), values, EXPIRY_SECONDS)
+    assert texts(folder) == ["x", "y"]
+
+
+def test_a_run_whose_marker_does_not_fit_on_the_disk_is_there_and_offered_later(store, monkeypatch):
+    folder = a_thread(store, "x")
+    real = os.open
+
+    def open_(path, flags, *args, **kwargs):
+        if "waiting" in str(path):
+            raise OSError(errno.ENOSPC, "no inodes")
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", open_)
+    run = a_run(store, folder)
+    monkeypatch.undo()
+    assert store.queue.offered() == []
+    recover(store, store.queue.load(run["id"]))
+    assert store.queue.offered() == [run["id"]]
+
+
+@pytest.mark.parametrize("adding", ["message", "run"])
+def test_a_run_that_the_queue_has_lost_is_found_when_its_thread_is_busy(store, adding):
+    """As in a copy of the data that was made while the run went on."""
+    folder = a_thread(store, "x")
+    run = a_run(store, folder)
+    store.queue.take(run["id"])
+    store.queue.remove(run["id"])
+    with pytest.raises(ThreadBusy):
+        say(folder) if adding == "message" else a_run(store, folder)
+    recover(store, store.queue.load(run["id"]))
+    answer(claimed(store, run), "y")
+    assert texts(folder) == ["x", "y"]
 
 
 # --- modify --------------------------------------------------------------------------------------------------------------------------
@@ -445,23 +475,3 @@ def test_outputs_that_come_too_late_find_the_run_expired(store, monkeypatch):
     assert event_names(folder, run["id"])[-3:] == ["run.requires_action", "run.step.expired", "run.expired"]
     assert store.queue.active() == []
     say(folder)
-
-
-def test_a_submit_that_is_killed_at_any_step_can_be_sent_again(store):
-    step = 0
-    while True:
-        folder = a_thread(store, "x")
-        run = waiting_run(store, folder)
-        crashed = crash_at(step, lambda folder=folder, run=run: runs.submit_tool_outputs(store, folder, run["id"], OUTPUTS))
-        if folder.load_run(run["id"])["status"] == "requires_action":
-            runs.submit_tool_outputs(store, folder, run["id"], OUTPUTS)
-        recover(store, store.queue.load(run["id"]))
-        answer(claimed(store, run), "y")
-        done = folder.load_run(run["id"])
-        assert done["status"] == "completed" and done["usage"] == run_object.total_usage([USAGE, USAGE]), f"crashed at {step}"
-        assert event_names(folder, run["id"])[-1] == "run.completed"
-        assert [call["function"]["output"] for call in folder.load_steps(run["id"])[0]["step_details"]["tool_calls"]] == ["sun", "rain"]
-        if not crashed:
-            break
-        step += 1
-    assert step > 12 and len(CALLS) == 2

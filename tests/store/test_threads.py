@@ -26,7 +26,6 @@ from tests.builders import (
     a_thread,
     answer,
     claimed,
-    crash_at,
     events,
     files_below,
     join,
@@ -208,19 +207,10 @@ def test_a_clock_that_stands_still_or_steps_back_breaks_no_order(store, monkeypa
 # --- there whole or not at all -------------------------------------------------------------------------------------------------------
 
 
-def test_a_thread_that_is_being_created_is_not_there_before_it_is_whole(store):
-    values = {"messages": [{"role": "user", "content": str(number)} for number in range(5)]}
-    step = 0
-    while crash_at(step, lambda: threads.create_thread(store, PROJECT, values)):
-        for thread_id in os.listdir(store._layout.threads(PROJECT)):
-            assert texts(store.thread(PROJECT, thread_id)) == list("01234"), f"crashed at {step}"
-        step += 1
-    assert step > 8
-    assert os.listdir(store._layout.threads(PROJECT))
-
-
 def test_what_a_crash_left_behind_is_swept_when_it_is_old(store):
-    crash_at(4, lambda: threads.create_thread(store, PROJECT, {"messages": [{"role": "user", "content": "x"}]}))
+    store._disk.make_directory(building := store._disk.temporary_path())
+    store._disk.touch(os.path.join(building, "meta.json"))
+    store._disk.touch(store._disk.temporary_path())
     left = [os.path.join(store._layout.temporary, name) for name in os.listdir(store._layout.temporary)]
     assert left
     store.sweep()
