@@ -20,6 +20,8 @@ def create_app(settings: Settings) -> Flask:
         store.create_project(project)
     app = Flask("oxillama", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    # Flask would answer OPTIONS by itself, without our envelope; no page of another origin is granted anything.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A doubled slash is a mistake to be told of, not one to be answered with a redirection that loses the body.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False

@@ -19,6 +19,7 @@ _SERVER_ERROR = "The server had an error processing your request. Sorry about th
 #: error class -> HTTP status and the envelope's type. The nearest class counts.
 TABLE: dict[type[errors.OxillamaError], tuple[int, str]] = {
     errors.RequestRefused: (400, "invalid_request_error"),
+    errors.ForeignPage: (403, "invalid_request_error"),
     errors.AuthenticationFailed: (401, "invalid_request_error"),
     errors.NotFound: (404, "invalid_request_error"),
     errors.LimitReached: (429, "requests"),

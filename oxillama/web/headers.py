@@ -10,6 +10,7 @@ from oxillama import ids
 from oxillama.settings import Settings
 from oxillama.web.auth import check_beta_header, project_of
 from oxillama.web.base_urls import AZURE, OPENAI
+from oxillama.web.origin import page_check
 
 _BETA_ONLY = tuple(f"{base}/{noun}" for base in (OPENAI, AZURE) for noun in ("assistants", "threads"))
 
@@ -32,6 +33,7 @@ def api_headers(seconds: float, project: str) -> dict[str, str]:
 
 def register(app: Flask, settings: Settings) -> None:
     """Check keys and beta header before each view of `app`; add the API's headers behind it (behaviour.md, section 1)."""
+    check_page = page_check(settings.bind) if settings.api_keys is None else None
 
     @app.before_request
     def identify() -> None:
@@ -39,6 +41,8 @@ def register(app: Flask, settings: Settings) -> None:
         g.project = "default"
         if request.path == "/health":
             return
+        if check_page is not None:
+            check_page(request)
         g.project = project_of(request, settings)
         if request.path.startswith(_BETA_ONLY):
             check_beta_header(request)
