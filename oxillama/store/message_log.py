@@ -8,7 +8,7 @@ import orjson
 
 from oxillama import ids
 from oxillama.objects.page import Page, PageQuery
-from oxillama.store import legacy
+from oxillama.store import legacy, line_counts
 from oxillama.store.disk import Disk
 from oxillama.store.layout import ThreadLayout
 from oxillama.store.lines import Lines
@@ -53,6 +53,10 @@ class MessageLog:
     def has_held(self, message_id: str) -> bool:
         """Whether there is such a Message, or was before it was deleted: a cursor may name it."""
         return self.find(message_id) is not None or self.get(message_id) is not None
+
+    def has_at_least(self, count: int) -> bool:
+        """Whether the log holds so many Messages, deleted ones included."""
+        return line_counts.has_at_least(self._layout.messages, count)
 
     def last_id(self) -> str | None:
         """The id of the newest Message in the log."""
