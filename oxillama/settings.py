@@ -198,11 +198,14 @@ def read(environ: Mapping[str, str]) -> Settings:
             # Never the value itself: it may hold a key.
             raise SettingsInvalid(f"{setting.name} must be {error}") from None
     settings = Settings(**values)
-    if settings.api_keys is None and not is_loopback(settings.bind.rpartition(":")[0].strip("[]")):
-        raise SettingsInvalid(
-            f"OXILLAMA_BIND={settings.bind} is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1"
-        )
+    check_bind(settings, settings.bind.rpartition(":")[0])
     return settings
+
+
+def check_bind(settings: Settings, host: str) -> None:
+    """Raise SettingsInvalid when serving on `host` would open the server to other machines and there are no keys."""
+    if settings.api_keys is None and not is_loopback(host.strip("[]")):
+        raise SettingsInvalid(f"{host} is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1")
 
 
 def is_loopback(host: str) -> bool:

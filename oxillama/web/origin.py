@@ -15,6 +15,7 @@ from oxillama.errors import ForeignPage
 from oxillama.settings import is_loopback
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?", re.ASCII)
+_OWN = frozenset({"127.0.0.1", "::1", ""})
 _SET_KEYS = "A server with OXILLAMA_API_KEYS takes requests under any name and from anywhere."
 
 
@@ -29,6 +30,10 @@ def page_check(bind: str) -> Callable[[Request], None]:
 
     def check(request: Request) -> None:
         environ = request.environ
+        address = environ.get("REMOTE_ADDR", "")
+        # Where somebody gave the application to another server than ours, and that to the network.
+        if address not in _OWN and not is_loopback(address):
+            raise ForeignPage(f"This server has no API keys, so it answers its own machine only. {_SET_KEYS}", "address_not_allowed")
         host = environ.get("HTTP_HOST")
         # Browsers always send one.
         if host is not None and host not in usual and not _is_this_machine(host):

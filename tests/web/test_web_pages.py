@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from oxillama import settings
+from oxillama.factory import create_app
 from tests.process_control import Server
 from tests.raw_http import Http
 
@@ -109,6 +111,15 @@ def test_options_grants_nothing(bare, unchanged, path, headers):
     assert "OPTIONS" not in answer.headers["allow"]
     assert answer.headers["content-type"] == "application/json"
     assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "10.0.0.1", "2001:db8::1", "::ffff:10.0.0.1"])
+def test_another_machine_is_refused_whatever_server_carries_the_application(tmp_path, address):
+    client = create_app(settings.read({"OXILLAMA_DATA_DIR": str(tmp_path)})).test_client()
+    refused = client.get("/v1/assistants", headers={"Host": "localhost"}, environ_base={"REMOTE_ADDR": address})
+    assert (refused.status_code, refused.json["error"]["code"]) == (403, "address_not_allowed")
+    for own in ("127.0.0.1", "::1", "127.1.2.3"):
+        assert client.get("/v1/assistants", headers={"Host": "localhost"}, environ_base={"REMOTE_ADDR": own}).status_code == 200
 
 
 @pytest.fixture(scope="module")
