@@ -57,17 +57,22 @@ class Disk:
         except FileNotFoundError:
             return []
 
+    def create(self, path: str, content: bytes) -> None:
+        """Write a new file where nobody looks yet. Its name is not synced."""
+        with naming(path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            self.write(fd, content)
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
     def replace(self, path: str, content: bytes) -> None:
         """Put a file in place, so that every reader sees the old one or the new one, whole."""
         temporary = self.temporary_path()
         with naming(path):
             try:
-                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-                try:
-                    self.write(fd, content)
-                    self.sync(fd)
-                finally:
-                    os.close(fd)
+                self.create(temporary, content)
                 os.rename(temporary, path)
             except BaseException:
                 with contextlib.suppress(OSError):
