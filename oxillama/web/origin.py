@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-
-from flask import Request
+from wsgiref.types import WSGIEnvironment
 
 from oxillama.errors import ForeignPage
 from oxillama.settings import is_loopback
@@ -19,7 +18,7 @@ _OWN = frozenset({"127.0.0.1", "::1", ""})
 _SET_KEYS = "A server with OXILLAMA_API_KEYS takes requests under any name and from anywhere."
 
 
-def page_check(bind: str) -> Callable[[Request], None]:
+def page_check(bind: str) -> Callable[[WSGIEnvironment], None]:
     """What refuses the requests of web pages, for a server without keys. It raises ForeignPage.
 
     Args:
@@ -28,8 +27,7 @@ def page_check(bind: str) -> Callable[[Request], None]:
     port = bind.rpartition(":")[2]
     usual = frozenset({bind, *(f"{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]"))})
 
-    def check(request: Request) -> None:
-        environ = request.environ
+    def check(environ: WSGIEnvironment) -> None:
         address = environ.get("REMOTE_ADDR", "")
         # Where somebody gave the application to another server than ours, and that to the network.
         if address not in _OWN and not is_loopback(address):
