@@ -25,21 +25,21 @@ from tests.stress.writers import MessageWriter, SdkWriter, Writer
 
 #: How many threads of each kind, and how many steps a second each makes at most.
 _CREW: list[tuple[type[Writer], int, float]] = [(MessageWriter, 8, 30.0), (SdkWriter, 2, 3.0), (Talker, 6, 4.0), (Reader, 4, 20.0)]
-RUN_EXPIRY_SECONDS = 15
-#: A run that expires, and an entry of the queue whose thread never came to be, which is kept for a minute.
-_SETTLE_SECONDS = RUN_EXPIRY_SECONDS + 75
+#: What an entry of the queue may take to go whose thread never came to be; it is kept for a minute.
+_SETTLE_SECONDS = 75
 
 
-def soak(minutes: float, seed: int) -> Report:
+def soak(minutes: float, seed: int, run_expiry: int = 15) -> Report:
     """Run it, and audit it.
 
     Args:
         minutes: under load; the audit comes on top.
         seed: of all randomness but that of the machine.
+        run_expiry: life of a run, in seconds.
     """
     ledger, over = Ledger(), threading.Event()
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="oxillama-soak-") as scratch, Fleet(Path(scratch) / "data", RUN_EXPIRY_SECONDS) as fleet:
+    with tempfile.TemporaryDirectory(prefix="oxillama-soak-") as scratch, Fleet(Path(scratch) / "data", run_expiry) as fleet:
         killer = Killer(fleet, ledger, seed, over, blackout_at=minutes * 30)
         crew = _crew(fleet, ledger, seed, over)
         for member in (killer, *crew):
@@ -58,7 +58,7 @@ def soak(minutes: float, seed: int) -> Report:
         files = FileView(fleet.data_dir)
         with suppress(AssertionError):
             # What is left then is found by the audit.
-            wait_until(lambda: not files.active_runs(), _SETTLE_SECONDS, "the queue is empty", pause=0.5)
+            wait_until(lambda: not files.active_runs(), run_expiry + _SETTLE_SECONDS, "the queue is empty", pause=0.5)
         api = ApiView(fleet.port)
         violations = [Violation("surprise", text) for text in ledger.surprises]
         violations += [*audit(ledger, api), *audit(ledger, files), *files.violations(), *size_violations(fleet.sizes.values())]
