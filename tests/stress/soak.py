@@ -25,7 +25,7 @@ from tests.stress.writers import MessageWriter, SdkWriter, Writer
 
 #: How many threads of each kind, and how many steps a second each makes at most.
 _CREW: list[tuple[type[Writer], int, float]] = [(MessageWriter, 8, 30.0), (SdkWriter, 2, 3.0), (Talker, 6, 4.0), (Reader, 4, 20.0)]
-#: What an entry of the queue may take to go whose thread never came to be; it is kept for a minute.
+#: What recovery may take, behind the life of a run.
 _SETTLE_SECONDS = 75
 
 

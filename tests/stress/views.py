@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any, Protocol
 from tests.stress.calls import Caller, Refused, parse
 from tests.stress.ledger import TERMINAL, Ledger
 from tests.stress.violation import Violation
+
+#: For how long the product keeps the entry of a run whose thread is not there, and some seconds in which it looks.
+_CREATION_SECONDS = 70
 
 Object = dict[str, Any]
 
@@ -112,8 +116,15 @@ class FileView:
         return path.read_bytes() if path.exists() else b""
 
     def active_runs(self) -> list[str]:
-        """Entries of the queue."""
-        return sorted(os.listdir(self.data_dir / "queue" / "active"))
+        """Entries of the queue, but for those that wait a minute whether their thread comes to be."""
+        return sorted(path.name for path in (self.data_dir / "queue" / "active").iterdir() if not self._may_come_to_be(path))
+
+    def _may_come_to_be(self, entry: Path) -> bool:
+        try:
+            thread_id = json.loads(entry.read_bytes()).get("thread_id", "")
+            return time.time() - entry.stat().st_mtime < _CREATION_SECONDS and not (self._threads / thread_id).exists()
+        except FileNotFoundError:
+            return True
 
     def count_runs(self) -> Counter[str]:
         """Runs by status, those that nobody was told of included."""

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 
+import httpx
 from openai import APIConnectionError, APIStatusError, OpenAI
 
 from tests.stress.calls import Caller, Over, Refused, Unanswered
@@ -103,8 +104,9 @@ class SdkWriter(Writer):
             while not self.over.wait(1 / self._pace):
                 try:
                     self._talk(client)
-                except APIConnectionError:
-                    self.ledger.count(self.ledger.unknown, "with the SDK")
+                except APIConnectionError as error:
+                    if not isinstance(error.__cause__, httpx.ConnectError):
+                        self.ledger.count(self.ledger.unknown, "with the SDK")
                     self._thread = None
                 except APIStatusError as error:
                     self._thread = None
