@@ -110,7 +110,7 @@ class RunQueue:
         return alive
 
     def _entry(self, run_id: str) -> str:
-        return os.path.join(self._layout.active, run_id)
+        return self._layout.active_entry(run_id)
 
     def _marker(self, run_id: str) -> str:
         return os.path.join(self._layout.waiting, run_id)
