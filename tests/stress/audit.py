@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from tests.process_control import ROOT
 from tests.stress.fleet import Size
 from tests.stress.ledger import TERMINAL, KnownRun, KnownThread, Ledger, SeenStream
 from tests.stress.views import View
@@ -110,6 +114,15 @@ def traceback_violations(log: str) -> Iterator[Violation]:
     """Tracebacks that the server wrote, one of each kind."""
     found = Counter(re.findall(r"Traceback \(most recent call last\):\n(?:[ +|].*\n)*(.*)", log))
     yield from (Violation("wrong", f"{count} times in the log: {last}") for last, count in found.items())
+
+
+def check_violations(data_dir: Path) -> Iterator[Violation]:
+    """What the product itself says of its data."""
+    checked = subprocess.run([sys.executable, "-m", "oxillama", "check", data_dir], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    problems = [line for line in checked.stdout.splitlines()[:-1] if not line.startswith("note: ")]
+    yield from (Violation("wrong", f"check: {line}") for line in problems)
+    if (checked.returncode != 0) != bool(problems):
+        yield Violation("wrong", f"check ended with {checked.returncode}: {checked.stdout[-300:]} {checked.stderr[-1000:]}")
 
 
 def size_violations(sizes: Iterable[Size]) -> Iterator[Violation]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.process_control import wait_until
-from tests.stress.audit import audit, size_violations, traceback_violations
+from tests.stress.audit import audit, check_violations, size_violations, traceback_violations
 from tests.stress.fleet import Fleet
 from tests.stress.killer import Killer
 from tests.stress.ledger import Ledger
@@ -62,7 +62,7 @@ def soak(minutes: float, seed: int, run_expiry: int = 15) -> Report:
         api = ApiView(fleet.port)
         violations = [Violation("surprise", text) for text in ledger.surprises]
         violations += [*audit(ledger, api), *audit(ledger, files), *files.violations(), *size_violations(fleet.sizes.values())]
-        violations += [*api.stuck_threads(ledger), *traceback_violations(fleet.log)]
+        violations += [*api.stuck_threads(ledger), *traceback_violations(fleet.log), *check_violations(fleet.data_dir)]
         return Report(
             minutes=minutes,
             seed=seed,

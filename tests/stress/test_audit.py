@@ -13,7 +13,7 @@ import pytest
 from oxillama.lifecycle.runs import submit_tool_outputs
 from oxillama.lifecycle.threads import create_message, create_thread, delete_message, modify_message
 from tests.builders import FUNCTION, OUTPUTS, a_run, an_assistant, answer, ask_for_tools, claimed, open_store
-from tests.stress.audit import audit, size_violations, traceback_violations
+from tests.stress.audit import audit, check_violations, size_violations, traceback_violations
 from tests.stress.fleet import Size
 from tests.stress.ledger import KnownMessage, KnownRun, KnownThread, Ledger, SeenStream
 from tests.stress.views import FileView
@@ -214,6 +214,12 @@ def test_what_nobody_knows_may_be_there_or_not_but_once(talk: Conversation):
     assert talk.kinds() == set()
     lines_of(talk, lambda lines: [*lines, retries[1]])
     assert talk.kinds() == {"doubled"}
+
+
+def test_what_the_product_finds_counts_too(talk: Conversation):
+    assert not list(check_violations(talk.files.data_dir))
+    leave_the_run_active(talk)
+    assert {violation.kind for violation in check_violations(talk.files.data_dir)} == {"wrong"}
 
 
 def test_a_reader_that_missed_an_event_is_found(talk: Conversation):
