@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+from inotify_simple import INotify, flags
 
 from tests.process_control import ProcessTree, Runner, Server, Web, free_port, wait_until
 
 #: What `stop` may take when only the process manager was killed, and the others are told so by the kernel.
 _ORPHANS_SECONDS = 20
+#: How long to wait for a process to write, and how long after that it dies; in seconds.
+_WRITE_SECONDS = 2.0
+_MOMENTS = [0.0, 0.0, 0.001, 0.003, 0.01]
 
 
 class EngineProcess(ProcessTree):
@@ -107,6 +111,24 @@ class Fleet:
         with contextlib.suppress(ProcessLookupError):
             os.kill(choose(pids), signal.SIGKILL)
         return True
+
+    def kill_in_a_write(self, tree: str, choose: Callable[[list[float]], float]) -> bool:
+        """SIGKILL to a process of a tree just when it puts a file into place: most changes are several files. False when none did soon.
+
+        The names of files that are not in place yet begin with the id of their process.
+        """
+        pids = set(self.trees[tree].children()) | {self.trees[tree].pid}
+        deadline = time.monotonic() + _WRITE_SECONDS
+        with INotify() as watch:
+            watch.add_watch(self.data_dir / "tmp", flags.CREATE | flags.MOVED_FROM)
+            while time.monotonic() < deadline:
+                writers = [int(event.name.partition("-")[0]) for event in watch.read(timeout=100)]
+                if victim := next((pid for pid in writers if pid in pids), None):
+                    time.sleep(choose(_MOMENTS))
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(victim, signal.SIGKILL)
+                    return True
+        return False
 
     def kill_manager(self) -> None:
         """SIGKILL to the process manager alone; the others must end by themselves. Then all is started again."""

@@ -11,7 +11,17 @@ from collections import Counter
 from tests.stress.fleet import Fleet
 from tests.stress.ledger import Ledger
 
-_KINDS = {"web-worker": 34, "runner": 24, "second runner": 18, "web-master": 11, "engine": 8, "supervisord": 2, "everything": 3}
+_KINDS = {
+    "web-worker": 20,
+    "runner": 10,
+    "second runner": 8,
+    "server in a write": 26,
+    "second runner in a write": 16,
+    "web-master": 8,
+    "engine": 7,
+    "supervisord": 2,
+    "everything": 3,
+}
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 2.5, 3.0, 3.5)
 _MEASURE_SECONDS = 5
 
@@ -54,6 +64,12 @@ class Killer(threading.Thread):
             self._fleet.restart("server")
         elif kind == "blackout":
             self._fleet.restart("server", "second runner", "lasting web", "lasting runner")
+        elif kind == "server in a write":
+            return self._fleet.kill_in_a_write("server", self._chance.choice)
+        elif kind == "second runner in a write":
+            killed = self._fleet.kill_in_a_write("second runner", self._chance.choice)
+            self._fleet.restart("second runner")
+            return killed
         elif kind in self._fleet.trees:
             self._fleet.restart(kind)
         else:
