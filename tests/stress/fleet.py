@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from tests.process_control import ProcessTree, Runner, Server, Web, free_port, w
 
 #: What `stop` may take when only the process manager was killed, and the others are told so by the kernel.
 _ORPHANS_SECONDS = 20
-#: How long to wait for a process to write, and how long after that it dies; in seconds.
-_WRITE_SECONDS = 2.0
-_MOMENTS = [0.0, 0.0, 0.001, 0.003, 0.01]
+#: How long to wait for a process to write, and how long after that it dies, in seconds; and how many writes it may do before.
+_WRITE_SECONDS = 3.0
+_MOMENTS = (0.0, 0.0, 0.001, 0.003)
+_MOST_PASSED = 12
 
 
 class EngineProcess(ProcessTree):
@@ -112,22 +114,24 @@ class Fleet:
             os.kill(choose(pids), signal.SIGKILL)
         return True
 
-    def kill_in_a_write(self, tree: str, choose: Callable[[list[float]], float]) -> bool:
+    def kill_in_a_write(self, tree: str, chance: random.Random) -> bool:
         """SIGKILL to a process of a tree just when it puts a file into place: most changes are several files. False when none did soon.
 
         The names of files that are not in place yet begin with the id of their process.
         """
         pids = set(self.trees[tree].children()) | {self.trees[tree].pid}
-        deadline = time.monotonic() + _WRITE_SECONDS
+        deadline, passed = time.monotonic() + _WRITE_SECONDS, chance.randrange(_MOST_PASSED)
         with INotify() as watch:
             watch.add_watch(self.data_dir / "tmp", flags.CREATE | flags.MOVED_FROM)
             while time.monotonic() < deadline:
                 writers = [int(event.name.partition("-")[0]) for event in watch.read(timeout=100)]
-                if victim := next((pid for pid in writers if pid in pids), None):
-                    time.sleep(choose(_MOMENTS))
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(victim, signal.SIGKILL)
-                    return True
+                for victim in (pid for pid in writers if pid in pids):
+                    passed -= 1
+                    if passed < 0:
+                        time.sleep(chance.choice(_MOMENTS))
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(victim, signal.SIGKILL)
+                        return True
         return False
 
     def kill_manager(self) -> None:

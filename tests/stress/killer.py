@@ -65,9 +65,9 @@ class Killer(threading.Thread):
         elif kind == "blackout":
             self._fleet.restart("server", "second runner", "lasting web", "lasting runner")
         elif kind == "server in a write":
-            return self._fleet.kill_in_a_write("server", self._chance.choice)
+            return self._fleet.kill_in_a_write("server", self._chance)
         elif kind == "second runner in a write":
-            killed = self._fleet.kill_in_a_write("second runner", self._chance.choice)
+            killed = self._fleet.kill_in_a_write("second runner", self._chance)
             self._fleet.restart("second runner")
             return killed
         elif kind in self._fleet.trees:
