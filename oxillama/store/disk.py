@@ -49,6 +49,15 @@ class Disk:
             finally:
                 os.close(fd)
 
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or directory. What may not be looked at is an error, not something that does not exist."""
+        try:
+            with naming(path):
+                os.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def names(self, path: str) -> list[str]:
         """The names in a directory, in no order; none when it does not exist."""
         try:

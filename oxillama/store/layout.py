@@ -38,6 +38,10 @@ class Layout:
         self.waiting = join(root, "queue", "waiting")
         self.projects = join(root, "projects")
 
+    def active_entry(self, run_id: str) -> str:
+        """The entry of a run that is not terminal."""
+        return join(self.active, run_id)
+
     def project(self, project: str) -> str:
         """The folder of a project."""
         return join(self.projects, project)

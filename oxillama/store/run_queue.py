@@ -128,7 +128,7 @@ class RunQueue:
         return None if entry is None else entry.project
 
     def _entry(self, run_id: str) -> str:
-        return os.path.join(self._layout.active, run_id)
+        return self._layout.active_entry(run_id)
 
     def _marker(self, run_id: str) -> str:
         return os.path.join(self._layout.waiting, run_id)
