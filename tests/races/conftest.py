@@ -1,0 +1,20 @@
+"""How much is raced, and the clock of whoever races."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.races import clocks
+
+#: How many times more than in an ordinary test run.
+FACTOR = int(os.environ.get("RACES", "1"))
+
+
+@pytest.fixture(autouse=True)
+def clock_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    clocks.patch(monkeypatch)
+    yield
+    clocks.reset()
