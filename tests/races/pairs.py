@@ -1,7 +1,7 @@
 """Pairs of operations that may come at the same moment, and which outcomes may come together.
 
-An outcome is `done`, or the name of the error; for whoever claims, `none` when there was nothing to claim. A pair names every combination that
-is allowed with the status in which the run is then. Each of them must be reachable, and nothing else may be.
+An outcome is `done`, or the name of the error; for whoever claims, `none` when there was nothing to claim. A pair names every combination
+that is allowed, with the status in which the run is then. Each of them must be reachable, and nothing else may be.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from oxillama.lifecycle.claim import Claim
 from oxillama.lifecycle.recovery import recover
 from oxillama.objects import run as run_object
 from oxillama.objects.message import text_part
+from oxillama.objects.page import PageQuery
 from oxillama.objects.stream_event import frames, message_so_far
 from oxillama.store import Store
 from oxillama.store.event_log import EventReader
@@ -277,6 +278,9 @@ def _ask(scene: Scene, store: Store, act: Act) -> None:
 SAYS: dict[Act, str] = {speak_up: "Hello?", ask: "and tell me why", ask_too: "and tell me how"}
 
 
+SAYS_WHOLE = "Hi, all of you"
+
+
 def recover_it(scene: Scene, store: Store) -> None:
     """What any runner does when the run's own seems to be dead."""
     entry = store.queue.load(scene.run["id"])
@@ -298,12 +302,25 @@ def _late(act: Act) -> Act:
     return late
 
 
+def create_whole(scene: Scene, store: Store) -> None:
+    messages = [{"role": "user", "content": SAYS_WHOLE}]
+    runs.create_thread_and_run(store, PROJECT, an_assistant(), {"thread": {"messages": messages}}, EXPIRY_SECONDS)
+
+
+def recover_all_late(scene: Scene, store: Store) -> None:
+    """As to a runner to which every entry without a thread is old."""
+    with clocks.ahead(EXPIRY_SECONDS // 2):
+        for entry in map(store.queue.load, store.queue.active()):
+            if entry is not None:
+                recover(store, entry)
+
+
 submit_late, recover_late = _late(submit), _late(recover_it)
 
 
 def _is_new(scene: Scene, outcomes: tuple[str, str]) -> None:
     metadata = scene.folder(scene.first).load_run(scene.run["id"])["metadata"]
-    assert metadata == ({"is": "new"} if DONE == outcomes[0] else {}), "a change that was acknowledged is not undone"
+    assert metadata == ({"is": "new"} if outcomes[0] == DONE else {}), "a change that was acknowledged is not undone"
 
 
 def _queued_once(scene: Scene, outcomes: tuple[str, str]) -> None:
@@ -326,6 +343,18 @@ def _told_whole(scene: Scene, outcomes: tuple[str, str]) -> None:
     assert so_far["content"] == message["content"]
     assert name == "thread.message.incomplete" or message["content"] == [text_part("Well, good.")]
     assert frames(log)[-1][0] in ("thread.run.completed", "thread.run.cancelled")
+
+
+def _whole(scene: Scene, outcomes: tuple[str, str]) -> None:
+    """The other thread that is there now has a run that somebody will work on."""
+    (thread_id,) = set(os.listdir(scene.first._layout.threads(PROJECT))) - {scene.thread_id}
+    scene.watch.said[thread_id] = [SAYS_WHOLE]
+    for status in ("queued", "completed"):
+        scene.watch.check(thread_id)
+        run = orjson.loads(scene.first.thread(PROJECT, thread_id).page_runs(PageQuery()).items[0][1])
+        assert run["status"] == status
+        bring_home(scene.first)
+    threads.delete_thread(scene.first, scene.first.thread(PROJECT, thread_id))
 
 
 def _before_the_run(scene: Scene, outcomes: tuple[str, str]) -> None:
@@ -366,6 +395,7 @@ PAIRS: dict[str, Pair] = {
     "message, finish": Pair(speaking, speak_up, finish, {(DONE, DONE): "completed", (BUSY, DONE): "completed"}),
     "message, cancel": Pair(queued, speak_up, cancel, {(DONE, DONE): "cancelled", (BUSY, DONE): "cancelled"}),
     "run, run": Pair(nothing, ask, ask_too, {(DONE, BUSY): None, (BUSY, DONE): None}, _before_the_run),
+    "thread and run, recover": Pair(nothing, create_whole, recover_all_late, {(DONE, DONE): None}, _whole),
     "run, finish": Pair(speaking, ask, finish, {(DONE, DONE): "completed", (BUSY, DONE): "completed"}),
     "delete, answer": Pair(working, delete, speak, {(DONE, DONE): None, (DONE, LOST): None}),
     "delete, finish": Pair(speaking, delete, finish, {(DONE, DONE): None, (DONE, LOST): None}, _told_whole),

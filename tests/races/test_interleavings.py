@@ -67,6 +67,35 @@ def test_one_is_held_up_at_each_of_its_steps(tmp_path: Path, name: str) -> None:
     assert seen == set(pair.verdicts), "whatever is allowed happens"
 
 
+def in_turn(number: int, steps: int, steps_of_other: int) -> Choose:
+    """One makes so many steps, then the other so many; then one comes to its end, and the other at last."""
+    both: list[Actor] = []
+
+    def choose(able: list[Actor]) -> Actor:
+        if not both:
+            both.extend(able)
+        one, other = both[number], both[1 - number]
+        if one.steps >= steps and other.steps < steps_of_other and other in able:
+            return other
+        return one if one in able else other
+
+    return choose
+
+
+@pytest.mark.timeout(600 if FACTOR > 1 else 120)
+@pytest.mark.parametrize("name", PAIRS if FACTOR > 1 else ["thread and run, recover"])
+def test_each_is_held_up_in_turn(tmp_path: Path, name: str) -> None:
+    pair, directory = PAIRS[name], open_store(tmp_path)
+    for number in (0, 1):
+        for steps in itertools.count():
+            for steps_of_other in itertools.count(1):
+                _, actors = raced(directory, pair, in_turn(number, steps, steps_of_other))
+                if actors[1 - number].steps < steps_of_other:
+                    break
+            if actors[number].steps < steps:
+                break
+
+
 @settings(
     max_examples=100 * FACTOR,
     derandomize=FACTOR == 1,
