@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,16 @@ from tests.races import clocks
 
 #: How many times more than in an ordinary test run.
 FACTOR = int(os.environ.get("RACES", "1"))
+
+#: What was raced, and how often.
+TALLY: Counter[str] = Counter()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if FACTOR > 1:
+        terminalreporter.section("races")
+        for name, count in sorted(TALLY.items()):
+            terminalreporter.line(f"{count:8} {name}")
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oxillama.store import Store
 from tests.builders import open_store
 from tests.races import interleaving
-from tests.races.conftest import FACTOR
+from tests.races.conftest import FACTOR, TALLY
 from tests.races.interleaving import Actor, interleave, same_directory
 from tests.races.pairs import PAIRS, Pair, Scene, attempt
 from tests.races.soundness import Watch
@@ -36,6 +36,7 @@ def raced(directory: Store, pair: Pair, choose: Choose) -> tuple[tuple[str, str]
     outcomes = (actors[0].outcome, actors[1].outcome)
     pair.judge(scene, outcomes)
     scene.end()
+    TALLY["interleavings"] += 1
     return outcomes, actors
 
 
