@@ -138,8 +138,8 @@ def files_below(root: Path) -> dict[str, bytes]:
 class Child:
     """A process made by fork that does one thing and then dies by SIGKILL, so that nothing of it is tidied up.
 
-    `finish` gives its exit status: -SIGKILL when it did what it should, 1 when that raised something. One that hangs is killed, and the test
-    fails.
+    `finish` gives its exit status: -SIGKILL when it did what it should, 1 when that raised something. One that hangs is killed, and fails
+    the test.
     """
 
     def __init__(self, act: Callable[[], object]) -> None:

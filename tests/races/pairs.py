@@ -36,6 +36,7 @@ from tests.builders import (
     a_run,
     a_thread,
     an_assistant,
+    answer,
     ask_for_tools,
     claimed,
     say,
@@ -51,6 +52,7 @@ class Scene:
     """A thread as it is before a race. `first` and `second` are the stores of those who race; they may be one."""
 
     claim: Claim
+    successor: Claim
     follower: EventReader
     entry: ActiveRun | None
     run: Value
@@ -70,10 +72,9 @@ class Scene:
     def end(self) -> None:
         """After the race: its runners die, another does all that there is to do, and at last the thread is deleted."""
         self.kill_runners()
-        if hasattr(self, "claim"):
-            self.claim.close()
-        if hasattr(self, "follower"):
-            self.follower.close()
+        for name in ("claim", "successor", "follower"):
+            if hasattr(self, name):
+                getattr(self, name).close()
         bring_home(self.first)
         if self.thread_id not in self.watch.deleted:
             self.watch.check(self.thread_id)
@@ -163,6 +164,13 @@ def calling(scene: Scene) -> None:
     scene.claim.begin_calls()
 
 
+def taken_over(scene: Scene) -> None:
+    """The first was believed dead, and the second has claimed the run since."""
+    working(scene)
+    give_up(scene, scene.first)
+    scene.successor = claimed(scene.second, scene.run, scene.runners[1])
+
+
 def waiting(scene: Scene) -> None:
     working(scene)
     ask_for_tools(scene.claim)
@@ -200,6 +208,11 @@ def finish_at_once(scene: Scene, store: Store) -> None:
 def speak(scene: Scene, store: Store) -> None:
     scene.claim.begin_message()
     finish(scene, store)
+
+
+def speak_instead(scene: Scene, store: Store) -> None:
+    answer(scene.successor, "Not ", "bad.")
+    del scene.successor
 
 
 def begin(scene: Scene, store: Store) -> None:
@@ -414,6 +427,9 @@ PAIRS: dict[str, Pair] = {
     "recover, cancel": Pair(dead(speaking), recover_it, cancel, {(DONE, DONE): "cancelled", (DONE, REFUSED): "failed"}),
     "recover, claim": Pair(dead(working), recover_it, take, {(DONE, DONE): "in_progress", (DONE, NONE): "queued"}),
     "recover, finish of the dead": Pair(dead(speaking), recover_it, finish_at_once, {(DONE, DONE): "completed", (DONE, LOST): "failed"}),
+    "begin too late, answer": Pair(taken_over, begin, speak_instead, {(LOST, DONE): "completed"}),
+    "release too late, answer": Pair(taken_over, release, speak_instead, {(LOST, DONE): "completed"}),
+    "fail too late, answer": Pair(taken_over, fail, speak_instead, {(LOST, DONE): "completed"}),
     "give up, finish": Pair(speaking, give_up, finish_at_once, {(DONE, DONE): "completed", (DONE, LOST): "failed"}),
     "give up, release": Pair(working, give_up, release, {(DONE, DONE): "queued", (DONE, LOST): "queued"}),
     "give up, require action": Pair(calling, give_up, require_action, {(DONE, DONE): "requires_action", (DONE, LOST): "failed"}),

@@ -170,6 +170,13 @@ class Races(RuleBasedStateMachine):
 
     @rule(pick=PICK, messages=st.integers(0, 2))
     @precondition(lambda self: self.threads)
+    def ask_another(self, pick: int, messages: int) -> None:
+        """On a thread that is free, if there is one."""
+        free = [number for number, thread_id in enumerate(self.threads) if not self._active(thread_id)]
+        self.create_run(self._one(free or [0], pick), messages)
+
+    @rule(pick=PICK, messages=st.integers(0, 2))
+    @precondition(lambda self: self.threads)
     def create_run(self, pick: int, messages: int) -> None:
         thread_id, texts = self._one(self.threads, pick), [self._text() for _ in range(messages)]
         values = {"additional_messages": [{"role": "user", "content": text} for text in texts]}
@@ -274,9 +281,10 @@ class Races(RuleBasedStateMachine):
     def die(self, pick: int) -> None:
         self._die(self.runners.pop(pick % len(self.runners)))
 
-    @rule(pick=PICK, who=PICK)
+    @rule(pick=PICK, who=PICK, what=st.lists(PICK, max_size=4))
     @precondition(lambda self: self.runs and self.runners)
-    def claim(self, pick: int, who: int) -> None:
+    def claim(self, pick: int, who: int, what: list[int]) -> None:
+        """Claim one, and do some of what is to be done."""
         run = self._one([run for run in self.runs if run.run_id in self.offered] or self.runs, pick)
         runner = self._one(self.runners, who)
         claim = Claim.take(self.store, run.run_id, runner.runner_id)
@@ -285,29 +293,37 @@ class Races(RuleBasedStateMachine):
         if claim is not None:
             run.status, run.holder = "in_progress", Held(claim, run, runner)
             self.held.append(run.holder)
+            self._work(run.holder, what)
 
-    @rule(pick=PICK, what=PICK, lost=st.integers(0, 2))
-    @precondition(lambda self: self.held)
-    def work(self, pick: int, what: int, lost: int) -> None:
-        """Through a claim that counts, or through one that does not any more."""
-        good = [held for held in self.held if held.run.holder is held and held.run.status == "in_progress"]
-        held = self._one(self.held if lost == 0 or not good else good, pick)
-        moves = MOVES[held.begun]
-        name = sorted(moves)[what % len(moves)]
-        act, begun, status = moves[name]
-        run = held.run
-        if held not in good:
-            self._refused(ClaimLost, lambda: act(held.claim))
-            assert not held.claim.is_wanted() or run.status == "in_progress"
-            event("refused through a claim that was lost")
-            TALLY["writes refused to those who lost a claim"] += 1
-            return
-        act(held.claim)
-        held.begun, run.status = begun, status
-        if status == "queued":
-            run.holder = None
-            self.offered.add(run.run_id)
-        event(f"{name}: {status}")
+    @rule(pick=PICK, what=st.lists(PICK, min_size=1, max_size=6))
+    @precondition(lambda self: self._counting())
+    def work(self, pick: int, what: list[int]) -> None:
+        self._work(self._one(self._counting(), pick), what)
+
+    def _work(self, held: Held, what: list[int]) -> None:
+        for number in what:
+            if held not in self._counting():
+                return
+            name = self._one(sorted(MOVES[held.begun]), number)
+            act, held.begun, held.run.status = MOVES[held.begun][name]
+            act(held.claim)
+            if held.run.status == "queued":
+                held.run.holder = None
+                self.offered.add(held.run.run_id)
+            event(f"{name}: {held.run.status}")
+
+    def _counting(self) -> list[Held]:
+        """Claims that count."""
+        return [held for held in self.held if held.run.holder is held and held.run.status == "in_progress"]
+
+    @rule()
+    @precondition(lambda self: len(self._counting()) < len(self.held))
+    def work_through_lost_claims(self) -> None:
+        for held in [held for held in self.held if held not in self._counting()]:
+            assert not held.claim.is_wanted() or held.run.status == "in_progress"
+            for act, _, _ in MOVES[held.begun].values():
+                self._refused(ClaimLost, lambda act=act, held=held: act(held.claim))
+                TALLY["writes refused to those who lost a claim"] += 1
 
     @rule(pick=PICK)
     @precondition(lambda self: self.held)
