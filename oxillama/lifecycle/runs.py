@@ -134,7 +134,8 @@ def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs
 def _write_new(thread: LockedThread, run: dict[str, Any], first_events: bytes) -> None:
     thread.log_run(run["id"])
     thread.write_run(run)
-    thread.events(run["id"]).append(first_events + frame("thread.run.created", run) + run_event(run))
+    # Whoever claims the run tells what a power cut took of these.
+    thread.events(run["id"]).append(first_events + frame("thread.run.created", run) + run_event(run), synced=False)
 
 
 def _with_outputs(thread: LockedThread, run_id: str, outputs: dict[str, str], usage: dict[str, Any] | None) -> dict[str, Any]:

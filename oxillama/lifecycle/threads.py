@@ -53,7 +53,9 @@ def create_message(folder: ThreadFolder, values: dict[str, Any]) -> bytes:
     with folder.locked() as thread:
         require_free(thread, "message")
         (message,) = new_messages(folder.thread_id, [values], thread.last_stamp())
-        return thread.write_message(message)
+        content = orjson.dumps(message)
+        thread.messages.append([content])
+    return content
 
 
 def modify_message(folder: ThreadFolder, message_id: str, changes: dict[str, Any]) -> bytes:
