@@ -285,7 +285,7 @@ class Races(RuleBasedStateMachine):
     @precondition(lambda self: self.runs and self.runners)
     def claim(self, pick: int, who: int, what: list[int]) -> None:
         """Claim one, and do some of what is to be done."""
-        run = self._one([run for run in self.runs if run.run_id in self.offered] or self.runs, pick)
+        run = self._one(self.runs, pick)
         runner = self._one(self.runners, who)
         claim = Claim.take(self.store, run.run_id, runner.runner_id)
         assert (claim is not None) == (run.run_id in self.offered and run.status == "queued")
@@ -294,6 +294,12 @@ class Races(RuleBasedStateMachine):
             run.status, run.holder = "in_progress", Held(claim, run, runner)
             self.held.append(run.holder)
             self._work(run.holder, what)
+
+    @rule(pick=PICK, who=PICK, what=st.lists(PICK, max_size=4))
+    @precondition(lambda self: self.offered and self.runners)
+    def claim_offered(self, pick: int, who: int, what: list[int]) -> None:
+        run = self._one([run for run in self.runs if run.run_id in self.offered], pick)
+        self.claim(self.runs.index(run), who, what)
 
     @rule(pick=PICK, what=st.lists(PICK, min_size=1, max_size=6))
     @precondition(lambda self: self._counting())
@@ -339,7 +345,7 @@ class Races(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     def recover(self, pick: int, abandoned: int) -> None:
         """By any runner, or, when abandoned, by its own; the second time nothing is left to do."""
-        run = self._one([run for run in self.runs if run.is_active()] or self.runs, pick)
+        run = self._one(self.runs, pick)
         entry = self.store.queue.load(run.run_id)
         if entry is None:
             assert not run.is_active()
@@ -350,6 +356,16 @@ class Races(RuleBasedStateMachine):
         if not lives or abandoned == 0:
             self._recovered(run)
         recover(self.store, entry, abandoned=abandoned == 0)
+
+    @rule(pick=PICK, who=PICK)
+    @precondition(lambda self: self._counting() and self.runners)
+    def take_over(self, pick: int, who: int) -> None:
+        """What is believed dead goes on, though another has claimed its run, if it was queued again."""
+        run = self._one(self._counting(), pick).run
+        self.recover(self.runs.index(run), 0)
+        if run.status == "queued":
+            self.claim(self.runs.index(run), who, [])
+        self.work_through_lost_claims()
 
     def _recovered(self, run: Known) -> None:
         if run.status == "cancelling":
