@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import Phase
 
 from tests.races import clocks
 
 #: How many times more than in an ordinary test run.
 FACTOR = int(os.environ.get("RACES", "1"))
 
+#: An ordinary run fails at once; `make test-races` takes its time and cuts a failing order down to what matters.
+PHASES = tuple(Phase) if FACTOR > 1 else (Phase.generate,)
 #: What was raced, and how often.
 TALLY: Counter[str] = Counter()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oxillama.store import Store
 from tests.builders import open_store
 from tests.races import interleaving
-from tests.races.conftest import FACTOR, TALLY
+from tests.races.conftest import FACTOR, PHASES, TALLY
 from tests.races.interleaving import Actor, interleave, same_directory
 from tests.races.pairs import PAIRS, Pair, Scene, attempt
 from tests.races.soundness import Watch
@@ -100,6 +100,7 @@ def test_each_is_held_up_in_turn(tmp_path: Path, name: str) -> None:
 @settings(
     max_examples=100 * FACTOR,
     derandomize=FACTOR == 1,
+    phases=PHASES,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),

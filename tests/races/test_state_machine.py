@@ -28,7 +28,7 @@ from oxillama.objects import run as run_object
 from oxillama.store.threads import ThreadFolder
 from tests.builders import CALLS, FUNCTION, OUTPUTS, PROJECT, USAGE, Value, a_thread, an_assistant, files_below, open_store, say
 from tests.races import clocks
-from tests.races.conftest import FACTOR, TALLY
+from tests.races.conftest import FACTOR, PHASES, TALLY
 from tests.races.soundness import Watch, bring_home
 
 EXPIRY = 600
@@ -453,6 +453,7 @@ def test_whatever_comes_in_whatever_order() -> None:
             max_examples=60 * FACTOR,
             stateful_step_count=40,
             derandomize=FACTOR == 1,
+            phases=PHASES,
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
