@@ -10,7 +10,7 @@ import orjson
 from oxillama import clock
 from oxillama.errors import InvalidRequest, LimitReached, RunTransitionRefused
 from oxillama.lifecycle.claim import queue_again
-from oxillama.lifecycle.ending import end_early
+from oxillama.lifecycle.ending import begin_cancel, end_early
 from oxillama.lifecycle.threads import new_messages, require_free, require_room
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
@@ -121,13 +121,10 @@ def cancel_run(store: Store, folder: ThreadFolder, run_id: str) -> dict[str, Any
         if run["status"] not in ("queued", "in_progress", "requires_action"):
             raise RunTransitionRefused(f"Cannot cancel run with status '{run['status']}'.", run["status"])
         entry = store.queue.load(run_id)
-        cancelling = run_object.moved(run, "cancelling")
         if run["status"] == "in_progress" and entry is not None and store.queue.is_alive(entry.runner):
-            thread.write_run(cancelling)
-            thread.events(run_id).append(run_event(cancelling))
-        else:
-            end_early(store, thread, run, "cancelled")
-        return cancelling
+            return begin_cancel(thread, run)
+        end_early(store, thread, run, "cancelled")
+        return run_object.moved(run, "cancelling")
 
 
 def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs: list[dict[str, str]]) -> tuple[dict[str, Any], int]:

@@ -9,7 +9,7 @@ import orjson
 
 from oxillama import clock
 from oxillama.errors import CorruptRecord, NotFound, ThreadBusy, ThreadFull
-from oxillama.lifecycle.ending import end_early
+from oxillama.lifecycle.ending import begin_cancel, end_early
 from oxillama.objects.assistant import deleted
 from oxillama.objects.message import caller_message
 from oxillama.objects.thread import new_thread
@@ -43,6 +43,8 @@ def delete_thread(store: Store, folder: ThreadFolder) -> dict[str, Any]:
         with contextlib.suppress(CorruptRecord):
             run = thread.active_run()
             if run is not None:
+                # Its runner may be streaming: what it adds while the message is being cut short would be missing there.
+                run = begin_cancel(thread, run) if run["status"] == "in_progress" else run
                 end_early(store, thread, run, "cancelled")
         store.delete_thread(thread)
     return deleted("thread", folder.thread_id)
