@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import signal
 import sys
 import traceback
@@ -133,21 +134,16 @@ def files_below(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-#: What any process of a test may take, so that one that waits for ever fails its test instead of hanging it.
-LONGEST_LIFE_SECONDS = 90
-
-
 class Child:
     """A process made by fork that does one thing and then dies by SIGKILL, so that nothing of it is tidied up.
 
-    `finish` gives its exit status: -SIGKILL when it did what it should, 1 when that raised something, -SIGALRM when it took too long.
+    `finish` gives its exit status: -SIGKILL when it did what it should, 1 when that raised something. One that hangs is killed, and fails
+    the test.
     """
 
     def __init__(self, act: Callable[[], object]) -> None:
-        self._pid = os.fork()
-        if self._pid == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(LONGEST_LIFE_SECONDS)
+        self.pid = os.fork()
+        if self.pid == 0:
             try:
                 act()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -156,8 +152,16 @@ class Child:
                 sys.stderr.flush()
             os._exit(1)
 
-    def finish(self) -> int:
-        _, status = os.waitpid(self._pid, 0)
+    def finish(self, seconds: float = 60.0) -> int:
+        life = os.pidfd_open(self.pid)
+        try:
+            over = bool(select.select([life], [], [], seconds)[0])
+            if not over:
+                os.kill(self.pid, signal.SIGKILL)
+            _, status = os.waitpid(self.pid, 0)
+        finally:
+            os.close(life)
+        assert over, f"hung for {seconds} seconds"
         return os.waitstatus_to_exitcode(status)
 
 
