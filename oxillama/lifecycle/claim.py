@@ -9,7 +9,7 @@ from typing import Any
 
 from oxillama import clock, ids
 from oxillama.errors import ClaimLost, NotFound
-from oxillama.lifecycle.ending import end, end_early, open_step, untold_ends
+from oxillama.lifecycle.ending import end, end_early, open_step, untold
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
@@ -219,8 +219,7 @@ def _untold(thread: LockedThread, run: dict[str, Any]) -> bytes:
     told = [name for name, _, _ in frames(thread.events(run["id"]).read_all())]
     if told[-1:] == ["thread.run.queued"]:
         return b""
-    created = [] if told else [frame("thread.run.created", run)]
-    return b"".join([*created, *untold_ends(thread, run["id"]), run_event(run)])
+    return b"".join([*untold(thread, run), run_event(run)])
 
 
 def wait_for_outputs(thread: LockedThread, run: dict[str, Any], step: dict[str, Any]) -> None:

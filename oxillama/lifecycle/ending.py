@@ -12,7 +12,7 @@ import orjson
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import frames, message_event, message_so_far, run_event, step_event
+from oxillama.objects.stream_event import frame, frames, message_event, message_so_far, run_event, step_event
 from oxillama.store import LockedThread, Store
 
 #: run status -> why its open message is incomplete
@@ -57,20 +57,24 @@ def end(
     ended = run_object.moved(run, status, usage=usage, **changes)
     thread.write_run(ended)
     cancelling = [run_event(run_object.moved(run, "cancelling"))] if status == "cancelled" and run["status"] != "cancelling" else []
-    thread.events(run["id"]).append(b"".join([*untold_ends(thread, run["id"]), *cancelling, run_event(ended)]))
+    thread.events(run["id"]).append(b"".join([*untold(thread, run), *cancelling, run_event(ended)]))
     store.queue.remove(run["id"])
     return ended
 
 
-def untold_ends(thread: LockedThread, run_id: str) -> list[bytes]:
-    """The closing events of a run's messages and steps that its log does not hold: nobody told them yet, or who meant to died."""
+def untold(thread: LockedThread, run: dict[str, Any]) -> list[bytes]:
+    """What a run's log should hold and does not, because nobody told it yet, who meant to died, or a power cut took it.
+
+    These are its creation, which nobody waits for a device to have, and the closing events of its messages and steps.
+    """
     closing = []
-    for step in thread.load_steps(run_id):
+    for step in thread.load_steps(run["id"]):
         message = stored_message(thread, step)
         closing += [message_event(message)] if message is not None else []
         closing += [step_event(step)] if step["status"] != "in_progress" else []
-    log = thread.events(run_id).read_all() if closing else b""
-    return [event for event in closing if event not in log]
+    log = thread.events(run["id"]).read_all()
+    created = [] if log else [frame("thread.run.created", run_object.as_created(run))]
+    return created + [event for event in closing if event not in log]
 
 
 def stored_message(thread: LockedThread, step: dict[str, Any]) -> dict[str, Any] | None:

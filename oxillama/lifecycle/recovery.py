@@ -12,7 +12,7 @@ from typing import Any
 from oxillama import clock, ids
 from oxillama.errors import NotFound
 from oxillama.lifecycle.claim import outcome_of, queue_again, wait_for_outputs
-from oxillama.lifecycle.ending import MESSAGE_REASONS, drop_untold_step, end, end_early, stored_message, untold_ends
+from oxillama.lifecycle.ending import MESSAGE_REASONS, drop_untold_step, end, end_early, stored_message, untold
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
 from oxillama.objects.stream_event import frames, run_event
@@ -128,7 +128,7 @@ def _try_again(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[s
         store.queue.save(counted)
         store.queue.offer(run["id"])
     else:
-        queue_again(store, thread, counted, run)
+        queue_again(store, thread, counted, run, b"".join(untold(thread, run)))
 
 
 def _ended_early(message: dict[str, Any] | None) -> str | None:
@@ -143,5 +143,5 @@ def _append_missing(thread: LockedThread, run: dict[str, Any]) -> None:
     # By name: the run may have been modified since.
     if [name for name, _, _ in frames(events.read_all())][-1:] == [f"thread.run.{run['status']}"]:
         return
-    before = untold_ends(thread, run["id"]) if run["status"] in run_object.TERMINAL else []
+    before = untold(thread, run) if run["status"] in run_object.TERMINAL else []
     events.append(b"".join([*before, run_event(run)]))

@@ -95,6 +95,12 @@ def moved(run: dict[str, Any], status: str, **changes: Any) -> dict[str, Any]:
     return {**run, "status": status, **times, **changes}
 
 
+def as_created(run: dict[str, Any]) -> dict[str, Any]:
+    """The run as it was when it was new, but for the time of its end: that is forgotten once it has ended."""
+    since = ("started_at", "completed_at", "failed_at", "cancelled_at", "required_action", "last_error", "incomplete_details", "usage")
+    return {**run, "status": "queued", **dict.fromkeys(since)}
+
+
 def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0, reasoning_tokens: int = 0) -> dict[str, Any]:
     """Token counts of a step or run, as on the wire (`prompt_token_details` is spelled as the hosted API spells it)."""
     return {

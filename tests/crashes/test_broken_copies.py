@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from oxillama.errors import StoreUnavailable
@@ -44,6 +45,11 @@ def replaced_in_place(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Disk, "replace", replace)
 
 
+def added_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Messages that come with a run, put into the log before there is one."""
+    patch.setattr(LockedThread, "attach_messages", lambda thread, _, messages: thread.messages.append([*map(orjson.dumps, messages)]))
+
+
 def deleted_for_now(patch: pytest.MonkeyPatch) -> None:
     """Moved to the trash, and only the trash is synced."""
     patch.setattr(LockedThread, "remove", lambda thread, trash: thread._disk.rename(thread._layout.folder, f"{trash}/x"))
@@ -69,7 +75,7 @@ STEPS: dict[str, tuple[Broken, str]] = {
     "the rename of what is written": (replaced_in_place, "modify_thread-a_thread"),
     "the queue's entry": (without(RunQueue, "save", lambda entry: entry.runner is None), "create_run-a_thread"),
     "the marker, and the second look for it": (without(RunQueue, "offer"), "create_run-a_thread"),
-    "the messages that came with a run": (without(LockedThread, "settle_messages"), "create_run_with_messages-a_thread"),
+    "the wait of messages for the run that they came with": (added_at_once, "create_run_with_messages-a_thread"),
     "the look for what was never streamed": (
         lambda patch: patch.setattr(recovery, "drop_untold_step", lambda *_: None),
         "recovery-a_step_that_was_not_told",
