@@ -259,7 +259,9 @@ def carry_on(store: Store, folder: ThreadFolder) -> None:
             calls: list[dict[str, Any]] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
             run, _ = runs.submit_tool_outputs(store, folder, run["id"], [{"tool_call_id": call["id"], "output": "late"} for call in calls])
         assert run["id"] in store.queue.offered(), "a queued run is not offered"
-        answer(claimed(store, run), "after all")
+        life = store.queue.join("next")
+        answer(claimed(store, run, "next"), "after all")
+        os.close(life)
         assert folder.load_run(run["id"])["status"] == "completed"
     assert folder.project == PROJECT
     say(folder, "on")

@@ -218,7 +218,6 @@ def a_waiting_run(site: Site) -> None:
     claim = site.claim()
     _call(claim)
     claim.require_action(CALLS, USAGE)
-    claim.close()
     site.runners_die()
     site.told(facts.run(site.run, "requires_action"))
 
@@ -598,7 +597,6 @@ def _speak(site: Site) -> Claim:
 def _answer(site: Site, incomplete_reason: str | None, status: str) -> None:
     claim = _speak(site)
     claim.finish(USAGE, incomplete_reason)
-    claim.close()
     site.told(facts.run(site.run, status), facts.messages(site.folder), facts.steps(site.folder, site.run_id))
 
 

@@ -94,6 +94,7 @@ class Site:
     object_id: str = ""
     _store: Store | None = None
     _lives: list[int] = field(default_factory=list)
+    _claims: list[Claim] = field(default_factory=list)
 
     @property
     def store(self) -> Store:
@@ -128,10 +129,13 @@ class Site:
         """The run, in the hands of a runner that lives."""
         runner = f"runner-{len(self._lives)}-{os.urandom(4).hex()}"
         self._lives.append(self.store.queue.join(runner))
-        return claimed(self.store, self.run, runner)
+        self._claims.append(claimed(self.store, self.run, runner))
+        return self._claims[-1]
 
     def runners_die(self) -> None:
         """What the kernel does when a process ends: its locks are free."""
+        while self._claims:
+            self._claims.pop().close()
         while self._lives:
             os.close(self._lives.pop())
 

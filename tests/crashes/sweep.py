@@ -62,7 +62,7 @@ def kill_everywhere(operation: Operation, root: Path, *, durable: bool = True, e
         """How many points there were, if it came to its end; and what was acknowledged."""
         shutil.copytree(template.root, place)
         answers, answering = os.pipe()
-        site = replace(template, root=place, acknowledge=lambda told: os.write(answering, _line(told)), _store=None, _lives=[])
+        site = replace(template, root=place, acknowledge=lambda told: os.write(answering, _line(told)), _store=None, _lives=[], _claims=[])
 
         def doomed() -> None:
             death = DeathAt(point)
