@@ -6,7 +6,7 @@ from flask import Blueprint, Flask
 
 from oxillama.settings import Settings
 from oxillama.store import Store
-from oxillama.web import assistants, error_handlers, headers, health, messages, models, pass_through, runs, steps, threads
+from oxillama.web import assistants, error_handlers, headers, health, messages, models, parsing, pass_through, runs, steps, threads
 from oxillama.web.base_urls import AZURE, OPENAI
 from oxillama.web.context import Context
 from oxillama.web.hang_up import HangUpWatch
@@ -27,6 +27,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping))
     error_handlers.register(app)
     headers.register(app, settings)
+    app.before_request(parsing.check_query)
     app.register_blueprint(health.bp)
     for name, base_url in (("openai", OPENAI), ("azure", AZURE)):
         api = Blueprint(name, __name__, url_prefix=base_url)

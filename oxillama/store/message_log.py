@@ -13,6 +13,7 @@ from oxillama.store.disk import Disk
 from oxillama.store.layout import ThreadLayout
 from oxillama.store.lines import Lines
 from oxillama.store.paging import read_page
+from oxillama.store.records import parsed
 
 _TOMBSTONE = b'"object":"thread.message.deleted"'
 
@@ -73,13 +74,13 @@ class MessageLog:
     def ids_of_run(self, run_id: str) -> list[str]:
         """Ids of the Messages that a run wrote, found by reading the whole log, oldest first."""
         lines = self._lines.forward(0, self._lines.end())
-        return [message_id for message_id, line in lines if orjson.loads(line).get("run_id") == run_id]
+        return [message_id for message_id, line in lines if parsed(line, message_id).get("run_id") == run_id]
 
     def _current(self, message_id: str, line: bytes) -> bytes | None:
         try:
             overlay = self._disk.read(self._layout.overlay(message_id))
         except FileNotFoundError:
-            return orjson.dumps(legacy.message(orjson.loads(line))) if ids.is_legacy(message_id) else line
+            return orjson.dumps(legacy.message(parsed(line, message_id))) if ids.is_legacy(message_id) else line
         return None if _TOMBSTONE in overlay[:128] else overlay
 
 

@@ -70,6 +70,14 @@ def _content() -> bytes:
         raise InvalidRequest("The body of your request could not be read.") from None
 
 
+def check_query() -> None:
+    """Raise InvalidRequest unless the request's query is UTF-8; werkzeug leaves that to whoever reads it first."""
+    try:
+        _ = request.args
+    except UnicodeDecodeError:
+        raise InvalidRequest("The query of your request is not valid UTF-8.") from None
+
+
 def list_query(noun: str) -> PageQuery:
     """What part of a list of `noun`s the request asks for.
 
