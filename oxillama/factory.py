@@ -8,6 +8,7 @@ from oxillama.settings import Settings
 from oxillama.store import Store
 from oxillama.web import assistants, error_handlers, headers, health, messages, models, parsing, pass_through, runs, steps, threads
 from oxillama.web.base_urls import AZURE, OPENAI
+from oxillama.web.body_room import BodyRoom
 from oxillama.web.context import Context
 from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.streaming import StreamDesk
@@ -24,10 +25,12 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     streams = StreamDesk(settings.max_streams)
-    app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping))
+    room = BodyRoom(arriving=settings.threads * settings.max_body_bytes, parsed=2 * settings.max_body_bytes)
+    app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping), room)
     error_handlers.register(app)
     headers.register(app, settings)
     app.before_request(parsing.check_query)
+    app.teardown_request(parsing.give_back)
     app.register_blueprint(health.bp)
     for name, base_url in (("openai", OPENAI), ("azure", AZURE)):
         api = Blueprint(name, __name__, url_prefix=base_url)

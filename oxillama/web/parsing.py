@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import orjson
-from flask import request
+from flask import g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -14,6 +15,8 @@ from oxillama.errors import InvalidRequest
 from oxillama.objects.page import PageQuery
 from oxillama.schemas.loading import RequestSchema, load
 from oxillama.schemas.pages import message_query, page_query
+from oxillama.web.body_room import SMALL_BYTES
+from oxillama.web.context import context
 
 _JSON = "application/json"
 
@@ -54,7 +57,7 @@ def _content() -> bytes:
     """The request's body, whole. Raises RequestEntityTooLarge, and InvalidRequest when it ends in the middle or cannot be read."""
     most = request.max_content_length or 0
     try:
-        content = request.get_data(cache=False)
+        content = _read()
         if request.content_length is None and len(content) >= most:
             # werkzeug cuts a chunked body off at the limit without a word.
             raise RequestEntityTooLarge
@@ -68,6 +71,33 @@ def _content() -> bytes:
     except (OSError, ParseException):
         # Not the error's own text: it quotes what was sent.
         raise InvalidRequest("The body of your request could not be read.") from None
+
+
+def _read() -> bytes:
+    """The body, as far as there is room for it. What it takes is given back when the request is done."""
+    room, content = context().body_room, bytearray()
+    length = float("inf") if request.content_length is None else request.content_length
+    # No further than its end: werkzeug takes a body that is as large as allowed for one that is larger, once it is asked for more.
+    while len(content) < length and (piece := request.stream.read(int(min(SMALL_BYTES, length - len(content))))):
+        if content:
+            room.arrive(len(piece))
+            _when_done().callback(room.forget, len(piece))
+        content += piece
+    if len(content) > SMALL_BYTES:
+        _when_done().enter_context(room.parsing(len(content)))
+    return bytes(content)
+
+
+def _when_done() -> contextlib.ExitStack:
+    """What is to be given back when the view is done with the request."""
+    if "when_done" not in g:
+        g.when_done = contextlib.ExitStack()
+    return g.when_done
+
+
+def give_back(_error: BaseException | None) -> None:
+    """At the end of each request, whatever became of it."""
+    g.pop("when_done", contextlib.ExitStack()).close()
 
 
 def check_query() -> None:
