@@ -83,6 +83,8 @@ def _read() -> bytes:
             room.arrive(len(piece))
             _when_done().callback(room.forget, len(piece))
         content += piece
+    if request.content_length is not None and len(content) < length:
+        raise OSError("the client went away")
     if len(content) > SMALL_BYTES:
         _when_done().enter_context(room.parsing(len(content)))
     return bytes(content)
