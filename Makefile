@@ -1,4 +1,4 @@
-.PHONY: serve test test-compat test-generated fuzz lint format
+.PHONY: serve test test-compat test-generated fuzz soak lint format
 
 # Web, runner and embedded engine, kept alive by one process manager. Settings: see the table in README.md.
 serve:
@@ -27,6 +27,11 @@ fuzz:
 	mkdir -p .fuzz/requests .fuzz/store
 	for kind in requests store; do .venv/bin/python -m tests.fuzz.fuzz_$$kind .fuzz/$$kind -artifact_prefix=.fuzz/$$kind- \
 	    -max_total_time=$${FUZZ_SECONDS:-300} -max_len=2000 -timeout=60 || exit 1; done
+
+# The whole program under load while its processes are killed, then an audit of every write that was acknowledged.
+soak:
+	@scripts/setup dev
+	.venv/bin/python -m tests.stress --minutes $${SOAK_MINUTES:-10}
 
 lint:
 	@scripts/setup dev

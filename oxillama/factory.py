@@ -6,11 +6,12 @@ from flask import Blueprint, Flask
 
 from oxillama.settings import Settings
 from oxillama.store import Store
-from oxillama.web import assistants, error_handlers, headers, health, messages, models, parsing, pass_through, runs, steps, threads
+from oxillama.web import assistants, error_handlers, health, messages, models, parsing, pass_through, runs, steps, threads
 from oxillama.web.base_urls import AZURE, OPENAI
 from oxillama.web.body_room import BodyRoom
 from oxillama.web.context import Context
 from oxillama.web.hang_up import HangUpWatch
+from oxillama.web.headers import Frontage
 from oxillama.web.streaming import StreamDesk
 
 
@@ -21,6 +22,8 @@ def create_app(settings: Settings) -> Flask:
         store.create_project(project)
     app = Flask("oxillama", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    # Flask would answer OPTIONS by itself, without our envelope; no page of another origin is granted anything.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A doubled slash is a mistake to be told of, not one to be answered with a redirection that loses the body.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
@@ -28,7 +31,6 @@ def create_app(settings: Settings) -> Flask:
     room = BodyRoom(arriving=settings.threads * settings.max_body_bytes, parsed=2 * settings.max_body_bytes)
     app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping), room)
     error_handlers.register(app)
-    headers.register(app, settings)
     app.before_request(parsing.check_query)
     app.teardown_request(parsing.give_back)
     app.register_blueprint(health.bp)
@@ -39,4 +41,6 @@ def create_app(settings: Settings) -> Flask:
         if base_url == AZURE:
             api.register_blueprint(pass_through.deployments_bp)
         app.register_blueprint(api)
+    # The application itself stays what callers get: its `wsgi_app` is where Flask wants layers.
+    app.wsgi_app = Frontage(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import current_app, g
+from flask import current_app, request
 
 from oxillama import ids
 from oxillama.settings import Settings
@@ -12,6 +12,7 @@ from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.body_room import BodyRoom
 from oxillama.web.hang_up import HangUpWatch
+from oxillama.web.headers import PROJECT
 from oxillama.web.streaming import StreamDesk
 
 
@@ -33,7 +34,7 @@ def context() -> Context:
 
 def project() -> str:
     """The project whose key came with this request."""
-    return g.project
+    return request.environ[PROJECT]
 
 
 def thread_folder(thread_id: str) -> ThreadFolder:

@@ -11,7 +11,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from oxillama import ids
-from oxillama.errors import InvalidRequest
+from oxillama.errors import InvalidRequest, LimitReached
 from oxillama.objects.page import PageQuery
 from oxillama.schemas.loading import RequestSchema, load
 from oxillama.schemas.pages import message_query, page_query
@@ -62,7 +62,7 @@ def _content() -> bytes:
             # werkzeug cuts a chunked body off at the limit without a word.
             raise RequestEntityTooLarge
         return content
-    except RequestEntityTooLarge:
+    except (RequestEntityTooLarge, LimitReached):
         # A client that is still sending sees no answer but a reset connection, and tries again: take some more, and drop it.
         left = 4 * most if (request.content_length or 0) <= 4 * most else 0
         while left > 0 and (piece := request.environ["wsgi.input"].read(min(left, 65536))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def test_nothing_is_written_through_a_link(store: Store, outside: Path, tmp_path
         except OxillamaError:
             continue
     assert files_below(outside) == {"precious": content}
-    threads.delete_thread(store, folder)
+    with contextlib.suppress(OxillamaError):
+        threads.delete_thread(store, folder)
     store.sweep()
     assert files_below(outside) == {"precious": content}
