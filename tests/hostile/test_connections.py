@@ -130,6 +130,12 @@ def test_memory_is_bounded_however_many_send_the_worst_of_bodies(engine: Scripte
                 peak = max(peak, psutil.Process(worker).memory_info().rss)
             statuses = sorted(answer.result().status for answer in answers if answer.exception() is None)
         assert set(statuses) <= {400, 429}
+        with ExitStack() as stack:
+            for _ in range(5):
+                connection = stack.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20))
+                connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
+            # Who comes last finds no room for what others never finish.
+            assert Http(web.port).post("/v1/threads", body).error[0] == 429
         for answer in answers:
             if answer.exception() is None:
                 check_error(answer.result().json)
