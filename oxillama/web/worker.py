@@ -83,6 +83,9 @@ class Worker(ThreadWorker):
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Serve a request whose head is there."""
         self._reading_heads.pop(conn, None)
+        if req.method != "POST":
+            # The body of any other is not read.
+            return super().handle_request(req, conn)
         unreader = conn.parser.unreader
         self._reading_bodies[conn] = pace = _Pace(unreader.chunk)
         unreader.chunk = pace.chunk

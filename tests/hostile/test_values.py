@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import pytest
 
@@ -59,12 +58,10 @@ def test_refused(bare, objects, unchanged, path, body):
     ],
     ids=["numbers", "objects", "arrays in arrays", "messages", "outputs", "additional messages"],
 )
-def test_a_million_wrong_things_are_refused_as_quickly_as_one(bare, objects, unchanged, path, body):
-    """One of each would be an error: a minute, and gigabytes."""
-    spent = time.monotonic()
+def test_of_a_million_wrong_things_the_first_is_told(bare, objects, unchanged, path, body):
+    """With an error made for each it takes a minute, which the time limit of tests does not give, and gigabytes."""
     answer = bare.post(filled(path, objects), body)
     assert answer.status == 400 and "[0]" in answer.json["error"]["message"] + str(answer.json["error"]["param"])
-    assert time.monotonic() - spent < 20
 
 
 def test_minus_zero_and_the_smallest_numbers_are_numbers(bare):
