@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import orjson
 
 from oxillama import ids
+from oxillama.errors import CorruptRecord
 from oxillama.store.disk import Disk, naming
 
 _BLOCK = 16 * 1024
@@ -25,16 +26,18 @@ class Lines:
         disk: where to write.
         path: the log; it may not exist yet.
         torn_path: where a last line that a crash cut short is kept when the next writer removes it.
+        adopted: oxillama-server 0.1.3 began it, which wrote on behind a torn line: those are passed over, for nobody was told that they are
+            stored. In a log of ours a line that is no object is an error, for it was one.
     """
 
-    def __init__(self, disk: Disk, path: str, torn_path: str) -> None:
-        self._disk, self._path, self._torn_path = disk, path, torn_path
+    def __init__(self, disk: Disk, path: str, torn_path: str, *, adopted: bool = False) -> None:
+        self._disk, self._path, self._torn_path, self._adopted = disk, path, torn_path, adopted
 
     def append(self, lines: list[bytes]) -> None:
         """Add whole objects behind the last one, in one write, and wait for the device. All are in the log then, or none.
 
         Raises:
-            StoreFull, StoreUnavailable: nothing was added.
+            StoreFull, StoreUnavailable: nothing was added; unless what was written can be neither synced nor cut off again.
         """
         fd = self._disk.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
@@ -42,13 +45,13 @@ class Lines:
             try:
                 self._disk.write(fd, opening + b"\n".join(lines) + b"\n")
                 self._disk.sync(fd)
+                if size == 0:
+                    self._disk.sync_directory(os.path.dirname(self._path))
             except BaseException:
                 self._disk.truncate(fd, size)
                 raise
         finally:
             os.close(fd)
-        if size == 0:
-            self._disk.sync_directory(os.path.dirname(self._path))
 
     def end(self) -> int:
         """The offset behind the last object; 0 when there is no log. A last line without its newline counts when it is whole."""
@@ -57,8 +60,8 @@ class Lines:
         except FileNotFoundError:
             return 0
         try:
-            size = os.fstat(fd).st_size
-            if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
+            size = self._disk.size(fd)
+            if size == 0 or self._disk.read_at(fd, 1, size - 1) == b"\n":
                 return size
         finally:
             os.close(fd)
@@ -103,8 +106,8 @@ class Lines:
 
     def _mend(self, fd: int) -> tuple[int, bytes]:
         """Make the end of the log fit to be appended to: its size, and what has to be written first."""
-        size = os.fstat(fd).st_size
-        if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
+        size = self._disk.size(fd)
+        if size == 0 or self._disk.read_at(fd, 1, size - 1) == b"\n":
             return size, b""
         tail = next(self._split_backward(0, size))
         if _is_json(tail):
@@ -149,7 +152,7 @@ class Lines:
         position, length = offset, _BLOCK
         text = b""
         while position < high:
-            block = os.pread(fd, length, position)
+            block = self._disk.read_at(fd, length, position)
             if not block:
                 break
             text += block
@@ -163,12 +166,15 @@ class Lines:
         return position, None
 
     def _search(self, opening: bytes) -> int:
-        """Where the line with this opening begins, found by reading; -1 when there is none."""
-        position = 0
+        """Where the line with this opening begins, found by reading; -1 when there is none. Raises CorruptRecord when it may be spoilt."""
+        position, spoilt = 0, False
         for line in self._split_forward(0, self.end()):
             if line.startswith(opening):
                 return position
+            spoilt = spoilt or not (line.startswith(_OPENING) or self._adopted or not line.strip())
             position += len(line) + 1
+        if spoilt:
+            raise CorruptRecord(self._path, "a line of it is not a JSON object that begins with its id")
         return -1
 
     def _open(self) -> int:
@@ -182,7 +188,7 @@ class Lines:
         fd = self._open()
         try:
             position, rest, length = low, b"", _BLOCK
-            while position < high and (block := os.pread(fd, min(length, high - position), position)):
+            while position < high and (block := self._disk.read_at(fd, min(length, high - position), position)):
                 position += len(block)
                 *lines, rest = (rest + block).split(b"\n")
                 yield from lines
@@ -202,7 +208,7 @@ class Lines:
             while position > low:
                 # Shorter than asked for where a writer has cut off a torn line since.
                 start, is_end = max(low, position - length), position == high
-                rest, *lines = (os.pread(fd, position - start, start) + rest).split(b"\n")
+                rest, *lines = (self._disk.read_at(fd, position - start, start) + rest).split(b"\n")
                 position = start
                 if is_end and lines and not lines[-1]:
                     lines.pop()
@@ -213,10 +219,12 @@ class Lines:
             os.close(fd)
 
     def _objects(self, lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
-        """Objects among lines. Others are blank, or were torn by a crash of oxillama-server 0.1.3: nobody was told they are stored."""
+        """Objects among lines. Raises CorruptRecord at one that is none; blank ones hide nothing."""
         for line in lines:
-            if line.startswith(_OPENING) and line.endswith(b"}") and (ids.is_ours(_id_of(line)) or _is_json(line)):
+            if _is_object(line):
                 yield _id_of(line), line
+            elif line.strip() and not self._adopted:
+                raise CorruptRecord(self._path, "a line of it is not a JSON object that begins with its id")
 
 
 def _id_of(line: bytes) -> str:
@@ -225,6 +233,10 @@ def _id_of(line: bytes) -> str:
 
 def _order(object_id: str) -> tuple[int, str]:
     return ids.stamp_of(object_id), object_id
+
+
+def _is_object(line: bytes) -> bool:
+    return line.startswith(_OPENING) and line.endswith(b"}") and _is_json(line)
 
 
 def _is_json(text: bytes) -> bool:

@@ -13,6 +13,7 @@ from oxillama.store.disk import Disk
 from oxillama.store.layout import ThreadLayout
 from oxillama.store.lines import Lines
 from oxillama.store.paging import read_page
+from oxillama.store.records import parsed, whole
 
 _TOMBSTONE = b'"object":"thread.message.deleted"'
 
@@ -25,11 +26,14 @@ class MessageLog:
         layout: the thread's paths.
         being_written: tells the Message that a run is writing just now, which is in no file of its own: id and wire form. Given an id, only
             if it is that one.
+        adopted: whether oxillama-server 0.1.3 began the log; see Lines.
     """
 
-    def __init__(self, disk: Disk, layout: ThreadLayout, being_written: Callable[[str | None], tuple[str, bytes] | None]) -> None:
+    def __init__(
+        self, disk: Disk, layout: ThreadLayout, being_written: Callable[[str | None], tuple[str, bytes] | None], *, adopted: bool
+    ) -> None:
         self._disk, self._layout, self._being_written = disk, layout, being_written
-        self._lines = Lines(disk, layout.messages, layout.torn_messages)
+        self._lines = Lines(disk, layout.messages, layout.torn_messages, adopted=adopted)
 
     def append(self, messages: list[bytes]) -> None:
         """Add whole Messages, all or none."""
@@ -73,14 +77,15 @@ class MessageLog:
     def ids_of_run(self, run_id: str) -> list[str]:
         """Ids of the Messages that a run wrote, found by reading the whole log, oldest first."""
         lines = self._lines.forward(0, self._lines.end())
-        return [message_id for message_id, line in lines if orjson.loads(line).get("run_id") == run_id]
+        return [message_id for message_id, line in lines if parsed(line, message_id).get("run_id") == run_id]
 
     def _current(self, message_id: str, line: bytes) -> bytes | None:
+        path = self._layout.overlay(message_id)
         try:
-            overlay = self._disk.read(self._layout.overlay(message_id))
+            overlay = self._disk.read(path)
         except FileNotFoundError:
-            return orjson.dumps(legacy.message(orjson.loads(line))) if ids.is_legacy(message_id) else line
-        return None if _TOMBSTONE in overlay[:128] else overlay
+            return orjson.dumps(legacy.message(parsed(line, message_id))) if ids.is_legacy(message_id) else line
+        return None if _TOMBSTONE in whole(overlay, path)[:128] else overlay
 
 
 class _Followed:

@@ -10,10 +10,9 @@ from typing import Any
 import orjson
 
 from oxillama import ids
-from oxillama.errors import CorruptRecord, NotFound
+from oxillama.errors import NotFound
 from oxillama.objects import run as run_object
 from oxillama.objects.page import Page, PageQuery
-from oxillama.objects.stream_event import message_so_far
 from oxillama.store import legacy, locks
 from oxillama.store.disk import Disk
 from oxillama.store.event_log import EventLog
@@ -21,6 +20,7 @@ from oxillama.store.layout import ThreadLayout
 from oxillama.store.lines import Lines
 from oxillama.store.message_log import MessageLog
 from oxillama.store.paging import Sequence, SortedIds, read_page
+from oxillama.store.records import parsed, whole
 
 
 class ThreadFolder:
@@ -36,8 +36,9 @@ class ThreadFolder:
     def __init__(self, disk: Disk, layout: ThreadLayout, project: str, thread_id: str) -> None:
         self._disk, self._layout = disk, layout
         self.project, self.thread_id = project, thread_id
-        self.messages = MessageLog(disk, layout, self._message_being_written)
-        self._run_ids = Lines(disk, layout.runs_log, layout.torn_runs)
+        adopted = ids.is_legacy(thread_id)
+        self.messages = MessageLog(disk, layout, self._message_being_written, adopted=adopted)
+        self._run_ids = Lines(disk, layout.runs_log, layout.torn_runs, adopted=adopted)
 
     def read(self) -> bytes:
         """The Thread in wire form. Raises NotFound."""
@@ -45,11 +46,12 @@ class ThreadFolder:
             content = self._disk.read(self._layout.meta)
         except FileNotFoundError:
             raise NotFound("thread", self.thread_id) from None
-        return orjson.dumps(legacy.thread(_parsed(content, self._layout.meta))) if ids.is_legacy(self.thread_id) else content
+        thread = parsed(content, self._layout.meta)
+        return orjson.dumps(legacy.thread(thread)) if ids.is_legacy(self.thread_id) else content
 
     def require(self) -> None:
         """Raise NotFound unless the thread exists."""
-        if not os.path.exists(self._layout.meta):
+        if not self._disk.exists(self._layout.meta):
             raise NotFound("thread", self.thread_id)
 
     def read_run(self, run_id: str) -> bytes:
@@ -62,7 +64,7 @@ class ThreadFolder:
 
     def load_run(self, run_id: str) -> dict[str, Any]:
         """A Run. Raises NotFound."""
-        return _parsed(self.read_run(run_id), self._layout.status(run_id))
+        return parsed(self.read_run(run_id), self._layout.status(run_id))
 
     def page_runs(self, query: PageQuery) -> Page:
         """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
@@ -74,7 +76,7 @@ class ThreadFolder:
         for run_id, _ in self._run_ids.backward(0, self._run_ids.end()):
             status = self._run_or_none(run_id)
             if status is not None:
-                run = _parsed(status, self._layout.status(run_id))
+                run = parsed(status, self._layout.status(run_id))
                 return run if run["status"] in run_object.ACTIVE else None
         return None
 
@@ -98,7 +100,7 @@ class ThreadFolder:
     def load_steps(self, run_id: str) -> list[dict[str, Any]]:
         """All steps of a Run, oldest first."""
         steps = (self._step_or_none(run_id, step_id) for step_id in self._step_ids(run_id))
-        return [_parsed(step, self._layout.steps(run_id)) for step in steps if step is not None]
+        return [orjson.loads(step) for step in steps if step is not None]
 
     def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
         """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
@@ -148,10 +150,10 @@ class ThreadFolder:
             content = self._disk.read(path)
         except FileNotFoundError:
             return None
-        return orjson.dumps(legacy.run(_parsed(content, path))) if ids.is_legacy(run_id) else content
+        return orjson.dumps(legacy.run(parsed(content, path))) if ids.is_legacy(run_id) else whole(content, path)
 
     def _runs_in_order(self) -> Sequence:
-        if ids.is_legacy(self.thread_id) and not os.path.exists(self._layout.runs_log):
+        if ids.is_legacy(self.thread_id) and not self._disk.exists(self._layout.runs_log):
             return SortedIds(self._legacy_run_ids())
         return self._run_ids
 
@@ -168,8 +170,8 @@ class ThreadFolder:
         except FileNotFoundError:
             return None
         if ids.is_legacy(step_id):
-            return orjson.dumps(legacy.step(_parsed(content, path), self.load_run(run_id)))
-        return content
+            return orjson.dumps(legacy.step(parsed(content, path), self.load_run(run_id)))
+        return whole(content, path)
 
     def _step_ids(self, run_id: str) -> list[str]:
         names = [name.removesuffix(".json") for name in self._disk.names(self._layout.steps(run_id))]
@@ -189,7 +191,7 @@ class ThreadFolder:
                 message_id = step["step_details"]["message_creation"]["message_id"]
                 if wanted not in (None, message_id):
                     return None
-                message = message_so_far(self.events(run["id"]).read_all(), message_id)
+                message = self.events(run["id"]).message_so_far(message_id)
                 return None if message is None else (message_id, orjson.dumps(message))
         return None
 
@@ -204,21 +206,21 @@ class LockedThread(ThreadFolder):
         return content
 
     def write_run(self, run: dict[str, Any]) -> bytes:
-        """Replace the Run, or create it; its wire form."""
-        folder = self._layout.run(run["id"])
-        is_new = not os.path.exists(folder)
-        if is_new:
-            self._make_directory(self._layout.runs)
-            self._disk.make_directory(folder)
-        content = orjson.dumps(run)
-        self._disk.replace(self._layout.status(run["id"]), content)
-        if is_new:
-            self._disk.sync_directory(self._layout.runs)
+        """Replace the Run, or create it where `prepare_run` made room for it; its wire form."""
+        self._disk.replace(self._layout.status(run["id"]), content := orjson.dumps(run))
         return content
 
-    def log_run(self, run_id: str) -> None:
-        """Enter a Run in the thread's list, before the run itself is written: an entry without a run is passed over."""
+    def prepare_run(self, run_id: str) -> None:
+        """Enter a Run in the thread's list and make room for it, before the run itself is written: until then it is passed over."""
         self._run_ids.append([b'{"id":"%b"}' % run_id.encode()])
+        self._make_directory(self._layout.runs)
+        self._make_directory(self._layout.run(run_id))
+
+    def take_back(self, run_id: str, step_id: str | None = None) -> None:
+        """Remove a Run that nobody was told of yet, or a RunStep of one."""
+        path = self._layout.status(run_id) if step_id is None else self._layout.step(run_id, step_id)
+        if self._disk.unlink(path):
+            self._disk.sync_directory(os.path.dirname(path))
 
     def write_step(self, step: dict[str, Any]) -> bytes:
         """Replace the RunStep, or create it; its wire form."""
@@ -240,7 +242,7 @@ class LockedThread(ThreadFolder):
             lines = self._disk.read(path).split(b"\n")
         except FileNotFoundError:
             return
-        missing = [line for line in lines if self.messages.find(orjson.loads(line)["id"]) is None]
+        missing = [line for line in lines if self.messages.find(parsed(line, path)["id"]) is None]
         if missing:
             self.messages.append(missing)
         self._disk.unlink(path)
@@ -273,7 +275,7 @@ class LockedThread(ThreadFolder):
 
     def adopt(self) -> None:
         """Before the first write to a thread of oxillama-server 0.1.3: give its runs an order, and fail those that it left unfinished."""
-        if os.path.exists(self._layout.runs_log):
+        if self._disk.exists(self._layout.runs_log):
             return
         run_ids = self._legacy_run_ids()
         for run in map(self.load_run, run_ids):
@@ -285,16 +287,6 @@ class LockedThread(ThreadFolder):
             self._run_ids.append([b'{"id":"%b"}' % run_id.encode() for run_id in run_ids])
 
     def _make_directory(self, path: str) -> None:
-        if not os.path.exists(path):
+        if not self._disk.exists(path):
             self._disk.make_directory(path)
             self._disk.sync_directory(os.path.dirname(path))
-
-
-def _parsed(content: bytes, path: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise CorruptRecord(path, f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise CorruptRecord(path, "not a JSON object")
-    return value
