@@ -58,9 +58,9 @@ def end(
     ended = run_object.moved(run, status, usage=usage, **changes)
     thread.write_run(ended)
     cancelling = [run_event(run_object.moved(run, "cancelling"))] if status == "cancelled" and run["status"] != "cancelling" else []
-    thread.events(run["id"]).append(b"".join([*untold_ends(thread, run["id"]), *cancelling, run_event(ended)]))
     with contextlib.suppress(StoreError):
-        # The run is over. Recovery takes away an entry that cannot be removed now.
+        # The run is over. What cannot be told now is told by recovery, which looks after the run for as long as it has an entry.
+        thread.events(run["id"]).append(b"".join([*untold_ends(thread, run["id"]), *cancelling, run_event(ended)]))
         store.queue.remove(run["id"])
     return ended
 

@@ -45,10 +45,10 @@ class AssistantStore:
 
     def delete(self, project: str, assistant_id: str) -> None:
         """Remove an Assistant. Runs keep their own copy of what they need. Raises NotFound."""
-        with locks.exclusive(self._layout.assistants(project)):
+        folder = self._layout.assistants(project)
+        with locks.exclusive(folder), self._disk.syncing_names(folder):
             if not self._disk.unlink(self._layout.assistant(project, assistant_id)):
                 raise NotFound("assistant", assistant_id)
-            self._disk.sync_directory(self._layout.assistants(project))
 
     def page(self, project: str, query: PageQuery) -> Page:
         """A part of the list. A cursor may name one that was deleted; nothing tells that from one that never was."""

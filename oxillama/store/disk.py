@@ -80,7 +80,7 @@ class Disk:
             StoreFull, StoreUnavailable: the old one is still there; or the new one, if all that failed was the sync of its name.
         """
         temporary = self.temporary_path()
-        with self._syncing_names(os.path.dirname(path)), naming(path):
+        with self.syncing_names(os.path.dirname(path)), naming(path):
             try:
                 fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
                 try:
@@ -122,7 +122,7 @@ class Disk:
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory to a new name; the name is synced."""
-        with self._syncing_names(os.path.dirname(target)), naming(target):
+        with self.syncing_names(os.path.dirname(target)), naming(target):
             os.rename(source, target)
 
     def open(self, path: str, flags: int) -> int:
@@ -166,7 +166,7 @@ class Disk:
                 os.close(fd)
 
     @contextlib.contextmanager
-    def _syncing_names(self, path: str) -> Iterator[None]:
+    def syncing_names(self, path: str) -> Iterator[None]:
         """Sync the names in a directory after the block, which changes some. It is opened before: nothing is changed when that fails."""
         opened = self._open_directory(path) if self.durable else None
         try:

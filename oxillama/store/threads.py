@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from oxillama import ids
-from oxillama.errors import NotFound
+from oxillama.errors import NotFound, StoreError
 from oxillama.objects import run as run_object
 from oxillama.objects.page import Page, PageQuery
 from oxillama.store import legacy, locks
@@ -245,7 +245,9 @@ class LockedThread(ThreadFolder):
         missing = [line for line in lines if self.messages.find(parsed(line, path)["id"]) is None]
         if missing:
             self.messages.append(missing)
-        self._disk.unlink(path)
+        with contextlib.suppress(StoreError):
+            # They are in the log now; whoever comes here next finds that out and tries again.
+            self._disk.unlink(path)
 
     def write_message(self, message: dict[str, Any]) -> bytes:
         """Add a Message to the log, unless it is there already; its wire form."""
@@ -270,8 +272,8 @@ class LockedThread(ThreadFolder):
 
     def remove(self, trash: str) -> None:
         """Delete the thread: gone for every reader at once; the space is given back by a sweep."""
-        self._disk.rename(self._layout.folder, os.path.join(trash, os.path.basename(self._disk.temporary_path())))
-        self._disk.sync_directory(os.path.dirname(self._layout.folder))
+        with self._disk.syncing_names(os.path.dirname(self._layout.folder)):
+            self._disk.rename(self._layout.folder, os.path.join(trash, os.path.basename(self._disk.temporary_path())))
 
     def adopt(self) -> None:
         """Before the first write to a thread of oxillama-server 0.1.3: give its runs an order, and fail those that it left unfinished."""
