@@ -171,7 +171,7 @@ class Lines:
         for line in self._split_forward(0, self.end()):
             if line.startswith(opening):
                 return position
-            spoilt = spoilt or not (line.startswith(_OPENING) or self._adopted or not line.strip())
+            spoilt = spoilt or not (self._adopted or not line.strip() or ids.is_ours(_id_of(line)) or ids.is_legacy(_id_of(line)))
             position += len(line) + 1
         if spoilt:
             raise CorruptRecord(self._path, "a line of it is not a JSON object that begins with its id")
