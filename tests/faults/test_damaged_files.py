@@ -82,7 +82,6 @@ def test_a_spoilt_line_in_the_middle_of_the_messages_is_not_passed_over(http: Ht
         refused(http, server, f"{url}/{second}", log)
         assert http.get(f"{url}/{first}").status == 200 == http.get(f"{url}/{third}").status, place
         # What can be said without that line is said, and what is added is not lost.
-        assert [one["id"] for one in http.get(f"{url}?limit=1").json["data"]] == [third]
         added = http.post(url, {"role": "user", "content": "d"}).json["id"]
         assert http.get(f"{url}/{added}").status == 200
     log.write_bytes(whole)
