@@ -1,4 +1,4 @@
-.PHONY: serve test test-compat test-generated lint format
+.PHONY: serve test test-compat test-generated soak lint format
 
 # Web, runner and embedded engine, kept alive by one process manager. Settings: see the table in README.md.
 serve:
@@ -19,6 +19,11 @@ test-compat:
 	@scripts/setup dev
 	@scripts/setup compat
 	.venv/bin/python -m pytest tests/compat -m ""
+
+# The whole program under load while its processes are killed, then an audit of every write that was acknowledged.
+soak:
+	@scripts/setup dev
+	.venv/bin/python -m tests.stress --minutes $${SOAK_MINUTES:-10}
 
 lint:
 	@scripts/setup dev

@@ -50,6 +50,8 @@ def start() -> None:
     """Never returns: this process becomes supervisord. Exits with 1 and one line on stderr when something cannot be used."""
     try:
         chosen = settings.read(os.environ)
+        # Whatever the umask of whoever starts it: nothing that comes to be here is for others. All parts inherit it.
+        os.umask(0o077)
         Store.open(chosen.data_dir)
         _check_bind(chosen.bind)
     except (SettingsInvalid, StoreError, OSError) as error:

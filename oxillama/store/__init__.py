@@ -64,9 +64,7 @@ class Store:
     def create_project(self, project: str) -> None:
         """Make room for a project, if it has none yet."""
         for folder in (self._layout.project(project), self._layout.assistants(project), self._layout.threads(project)):
-            if not self._disk.exists(folder):
-                self._disk.make_directory(folder)
-                self._disk.sync_directory(os.path.dirname(folder))
+            self._disk.add_directory(folder)
 
     def thread(self, project: str, thread_id: str) -> ThreadFolder:
         """A thread, whether it exists or not. `thread_id` must have passed `ids.check`."""
@@ -83,9 +81,10 @@ class Store:
         folder = self._disk.temporary_path()
         try:
             self._disk.make_directory(folder)
-            building = LockedThread(self._disk, ThreadLayout(folder), project, thread["id"])
-            content = building.write(thread)
-            fill(building)
+            paths, content = ThreadLayout(folder), orjson.dumps(thread)
+            self._disk.create(paths.meta, content)
+            fill(LockedThread(self._disk, paths, project, thread["id"]))
+            self._disk.sync_directory(folder)
             self._disk.rename(folder, self._layout.thread(project, thread["id"]).folder)
         except BaseException:
             # A full disk needs the space, and nobody was told of a thread whose name could not be synced.

@@ -18,6 +18,8 @@ from oxillama.errors import StoreError, StoreFull, StoreUnavailable
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
+_USUAL_BYTES = 32 * 1024
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -39,10 +41,12 @@ class Disk:
         with naming(path):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                pieces = []
-                while piece := os.read(fd, 1 << 20):
-                    pieces.append(piece)
-                return b"".join(pieces)
+                content = os.read(fd, _USUAL_BYTES)
+                # A read of a regular file is short only at its end, and most files end here.
+                if len(content) == _USUAL_BYTES:
+                    while piece := os.read(fd, 1 << 20):
+                        content += piece
+                return content
             finally:
                 os.close(fd)
 
@@ -73,8 +77,18 @@ class Disk:
         except FileNotFoundError:
             return []
 
-    def replace(self, path: str, content: bytes) -> None:
-        """Put a file in place, so that every reader sees the old one or the new one, whole.
+    def create(self, path: str, content: bytes) -> None:
+        """Write a new file where nobody looks yet. Its name is not synced."""
+        with naming(path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            self.write(fd, content)
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def replace(self, path: str, content: bytes) -> bytes:
+        """Put a file in place, so that every reader sees the old one or the new one, whole. Gives the content back.
 
         Raises:
             StoreFull, StoreUnavailable: the old one is still there; or the new one, if all that failed was the sync of its name.
@@ -82,12 +96,7 @@ class Disk:
         temporary = self.temporary_path()
         with self.syncing_names(os.path.dirname(path)), naming(path):
             try:
-                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-                try:
-                    self.write(fd, content)
-                    self.sync(fd)
-                finally:
-                    os.close(fd)
+                self.create(temporary, content)
                 os.rename(temporary, path)
             except BaseException as error:
                 with contextlib.suppress(OSError):
@@ -96,6 +105,7 @@ class Disk:
                     # Named by what it was to become: the name of a temporary file tells nobody anything.
                     raise type(error)(path, error.reason) from error
                 raise
+        return content
 
     def touch(self, path: str) -> None:
         """Create an empty file, or leave the one that is there. Never synced: for hints only."""
@@ -119,6 +129,12 @@ class Disk:
         """Create a directory that is not there yet; leaves an existing one as it is. The name itself is not synced."""
         with naming(path), contextlib.suppress(FileExistsError):
             os.mkdir(path, DIRECTORY_MODE)
+
+    def add_directory(self, path: str) -> None:
+        """Create a directory where there is none, in one that is there already; the name is synced."""
+        if not self.exists(path):
+            self.make_directory(path)
+            self.sync_directory(os.path.dirname(path))
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory to a new name; the name is synced."""

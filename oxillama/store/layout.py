@@ -60,7 +60,7 @@ class Layout:
 
     def thread(self, project: str, thread_id: str) -> ThreadLayout:
         """The paths of a thread."""
-        return ThreadLayout(join(self.projects, project, "threads", thread_id))
+        return ThreadLayout(f"{self.projects}/{project}/threads/{thread_id}")
 
 
 class ThreadLayout:

@@ -36,9 +36,15 @@ class ThreadFolder:
     def __init__(self, disk: Disk, layout: ThreadLayout, project: str, thread_id: str) -> None:
         self._disk, self._layout = disk, layout
         self.project, self.thread_id = project, thread_id
-        adopted = ids.is_legacy(thread_id)
-        self.messages = MessageLog(disk, layout, self._message_being_written, adopted=adopted)
-        self._run_ids = Lines(disk, layout.runs_log, layout.torn_runs, adopted=adopted)
+
+    @property
+    def messages(self) -> MessageLog:
+        """Its Messages."""
+        return MessageLog(self._disk, self._layout, self._message_being_written, adopted=ids.is_legacy(self.thread_id))
+
+    @property
+    def _run_ids(self) -> Lines:
+        return Lines(self._disk, self._layout.runs_log, self._layout.torn_runs, adopted=ids.is_legacy(self.thread_id))
 
     def read(self) -> bytes:
         """The Thread in wire form. Raises NotFound."""
@@ -69,15 +75,17 @@ class ThreadFolder:
     def page_runs(self, query: PageQuery) -> Page:
         """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
         self.require()
-        return read_page(self._runs_in_order(), query, "run", lambda run_id, _: self._run_or_none(run_id))
+        with self._runs_in_order() as run_ids:
+            return read_page(run_ids, query, "run", lambda run_id, _: self._run_or_none(run_id))
 
     def active_run(self) -> dict[str, Any] | None:
         """The Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
-        for run_id, _ in self._run_ids.backward(0, self._run_ids.end()):
-            status = self._run_or_none(run_id)
-            if status is not None:
-                run = parsed(status, self._layout.status(run_id))
-                return run if run["status"] in run_object.ACTIVE else None
+        with self._run_ids.reader() as run_ids:
+            for run_id, _ in run_ids.backward(0, run_ids.end()):
+                status = self._run_or_none(run_id)
+                if status is not None:
+                    run = parsed(status, self._layout.status(run_id))
+                    return run if run["status"] in run_object.ACTIVE else None
         return None
 
     def read_step(self, run_id: str, step_id: str) -> bytes:
@@ -104,9 +112,9 @@ class ThreadFolder:
 
     def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
         """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
-        self.require()
         if run_id is None:
-            return self.messages.page(query)
+            return self._page_all_messages(query)
+        self.require()
         for cursor in (query.after, query.before):
             # Any message of the thread may be one, also one that another wrote: it has its place among those of the run.
             if cursor is not None and not self.messages.has_held(cursor):
@@ -117,6 +125,16 @@ class ThreadFolder:
             details = (step["step_details"] for step in self.load_steps(run_id))
             written = [one["message_creation"]["message_id"] for one in details if one["type"] == "message_creation"]
         return read_page(SortedIds(written), query, "message", lambda message_id, _: self.messages.get(message_id))
+
+    def _page_all_messages(self, query: PageQuery) -> Page:
+        try:
+            page = self.messages.page(query)
+        except NotFound:
+            self.require()
+            raise
+        if not page.items:
+            self.require()
+        return page
 
     def read_message(self, message_id: str) -> bytes:
         """A Message in wire form. Raises NotFound, for the thread when that is what is missing."""
@@ -152,10 +170,10 @@ class ThreadFolder:
             return None
         return orjson.dumps(legacy.run(parsed(content, path))) if ids.is_legacy(run_id) else whole(content, path)
 
-    def _runs_in_order(self) -> Sequence:
+    def _runs_in_order(self) -> contextlib.AbstractContextManager[Sequence]:
         if ids.is_legacy(self.thread_id) and not self._disk.exists(self._layout.runs_log):
-            return SortedIds(self._legacy_run_ids())
-        return self._run_ids
+            return contextlib.nullcontext(SortedIds(self._legacy_run_ids()))
+        return self._run_ids.reader()
 
     def _legacy_run_ids(self) -> list[str]:
         """Runs that oxillama-server 0.1.3 left, by time: it kept no order."""
@@ -201,20 +219,17 @@ class LockedThread(ThreadFolder):
 
     def write(self, thread: dict[str, Any]) -> bytes:
         """Replace the Thread; its wire form."""
-        content = orjson.dumps(thread)
-        self._disk.replace(self._layout.meta, content)
-        return content
+        return self._disk.replace(self._layout.meta, orjson.dumps(thread))
 
     def write_run(self, run: dict[str, Any]) -> bytes:
         """Replace the Run, or create it where `prepare_run` made room for it; its wire form."""
-        self._disk.replace(self._layout.status(run["id"]), content := orjson.dumps(run))
-        return content
+        return self._disk.replace(self._layout.status(run["id"]), orjson.dumps(run))
 
     def prepare_run(self, run_id: str) -> None:
         """Enter a Run in the thread's list and make room for it, before the run itself is written: until then it is passed over."""
         self._run_ids.append([b'{"id":"%b"}' % run_id.encode()])
-        self._make_directory(self._layout.runs)
-        self._make_directory(self._layout.run(run_id))
+        self._disk.add_directory(self._layout.runs)
+        self._disk.add_directory(self._layout.run(run_id))
 
     def take_back(self, run_id: str, step_id: str | None = None) -> None:
         """Remove a Run that nobody was told of yet, or a RunStep of one."""
@@ -224,15 +239,13 @@ class LockedThread(ThreadFolder):
 
     def write_step(self, step: dict[str, Any]) -> bytes:
         """Replace the RunStep, or create it; its wire form."""
-        self._make_directory(self._layout.steps(step["run_id"]))
-        content = orjson.dumps(step)
-        self._disk.replace(self._layout.step(step["run_id"], step["id"]), content)
-        return content
+        self._disk.add_directory(self._layout.steps(step["run_id"]))
+        return self._disk.replace(self._layout.step(step["run_id"], step["id"]), orjson.dumps(step))
 
     def attach_messages(self, run_id: str, messages: list[dict[str, Any]]) -> None:
         """Keep Messages with a Run that is not written yet, so that they come to be with it or not at all."""
-        self._make_directory(self._layout.runs)
-        self._make_directory(self._layout.run(run_id))
+        self._disk.add_directory(self._layout.runs)
+        self._disk.add_directory(self._layout.run(run_id))
         self._disk.replace(self._layout.additional_messages(run_id), b"\n".join(map(orjson.dumps, messages)))
 
     def settle_messages(self, run_id: str) -> None:
@@ -258,10 +271,8 @@ class LockedThread(ThreadFolder):
 
     def write_overlay(self, message_id: str, value: dict[str, Any]) -> bytes:
         """Put a later version, or the mark of its deletion, over a Message of the log; its wire form."""
-        self._make_directory(self._layout.overlays)
-        content = orjson.dumps(value)
-        self._disk.replace(self._layout.overlay(message_id), content)
-        return content
+        self._disk.add_directory(self._layout.overlays)
+        return self._disk.replace(self._layout.overlay(message_id), orjson.dumps(value))
 
     def last_stamp(self) -> int:
         """The latest microsecond in any id of the thread, so that the next is later even if the clock stepped back."""
@@ -282,13 +293,6 @@ class LockedThread(ThreadFolder):
         run_ids = self._legacy_run_ids()
         for run in map(self.load_run, run_ids):
             if run["status"] in run_object.ACTIVE:
-                error = {"code": "server_error", "message": "The server that worked on this run was stopped."}
-                status, error_now = ("cancelled", None) if run["status"] == "cancelling" else ("failed", error)
-                self.write_run(run_object.moved(run, status, last_error=error_now))
+                self.write_run(legacy.abandoned(run))
         if run_ids:
             self._run_ids.append([b'{"id":"%b"}' % run_id.encode() for run_id in run_ids])
-
-    def _make_directory(self, path: str) -> None:
-        if not self._disk.exists(path):
-            self._disk.make_directory(path)
-            self._disk.sync_directory(os.path.dirname(path))

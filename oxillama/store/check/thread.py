@@ -108,15 +108,17 @@ class _Thread:
             findings.problem(layout.status(active[0]), "is active, and not the newest run")
 
     def _newest_that_exists(self) -> str | None:
-        listed = self._runs.backward(0, self._runs.end())
-        return next((run_id for run_id, _ in listed if self._disk.exists(self._layout.status(run_id))), None)
+        with self._runs.reader() as runs:
+            listed = runs.backward(0, runs.end())
+            return next((run_id for run_id, _ in listed if self._disk.exists(self._layout.status(run_id))), None)
 
     def _has(self, log: Lines, object_id: str) -> bool:
         try:
             return log.get(object_id) is not None
         except (CorruptRecord, FileNotFoundError):
             # What is wrong with the log was told when it was read.
-            return log.end() > 0
+            with log.reader() as lines:
+                return lines.end() > 0
 
     def _of_thread(self, object_id: str, kind: str) -> dict[str, Any]:
         return {**self._expected(object_id, kind), "thread_id": self._thread_id}
