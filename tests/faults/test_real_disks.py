@@ -88,6 +88,12 @@ def envelope_of(answer: tuple[int, dict], status: int) -> str:
     return answer[1]["error"]["message"]
 
 
+def assert_told(server: Server, *words: str) -> None:
+    """The log says these, a moment later at most, and nothing of what was said in the thread."""
+    wait_until(lambda: all(word in server.log() for word in words), 10, f"the log says {words}")
+    assert SECRET not in server.log()
+
+
 def sound(server: ConfinedServer) -> bool:
     return [str(one) for one in check(server.data) if not one.is_note and "ballast" not in one.path] == []
 
@@ -106,8 +112,7 @@ def test_a_full_disk(server: ConfinedServer, engine_of_this_test: ScriptedEngine
     assert idle.messages() == 1
     status, problem = talk.health()
     assert status == 503 and "No space left on device" in problem
-    log = server.log()
-    assert idle.thread_id in log and "No space left on device" in log and SECRET not in log
+    assert_told(server, idle.thread_id, "No space left on device")
     # The engine goes on, and what it says finds no room either.
     engine_of_this_test.release()
     wait_until(lambda: f"run {run['id']}" in server.log(), 10, "the runner cannot go on")
@@ -153,7 +158,7 @@ def test_read_only(server: ConfinedServer, engine_of_this_test: ScriptedEngine):
     assert talk.wait_for_end(run["id"]) in ("completed", "failed")
     for one in (talk, other):
         one.everything_works()
-    assert "Read-only file system" in server.log() and SECRET not in server.log()
+    assert_told(server, "Read-only file system")
     assert sound(server)
 
 
@@ -170,7 +175,7 @@ def test_what_may_not_be_read_is_not_taken_for_missing(server: ConfinedServer, v
         envelope_of((answer.status, answer.json), 503)
     if victim != "meta.json":
         envelope_of(talk.say(), 503)
-    assert f"{talk.thread_id}" in server.log() and "Permission denied" in server.log()
+    assert_told(server, talk.thread_id, "Permission denied")
     path.chmod(mode)
     talk.everything_works()
 
@@ -187,7 +192,7 @@ def test_too_few_descriptors(tmp_path: Path, engine_of_this_test: ScriptedEngine
             with contextlib.suppress(ConnectionError):
                 status, answer = talk.say()
                 assert status == 200 or envelope_of((status, answer), 503)
-        assert "Too many open files" in server.log() and SECRET not in server.log()
+        assert_told(server, "Too many open files")
         resource.prlimit(workers[0], resource.RLIMIT_NOFILE, limits)
         talk.everything_works()
         assert server.find("web-worker") == workers
