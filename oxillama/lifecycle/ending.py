@@ -5,12 +5,14 @@ In this order a crash at any point leaves something that recovery can finish.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from oxillama.errors import StoreError
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import message_event, message_so_far, run_event, step_event
+from oxillama.objects.stream_event import message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.records import parsed
 
@@ -55,8 +57,10 @@ def end(
     ended = run_object.moved(run, status, usage=usage, **changes)
     thread.write_run(ended)
     cancelling = [run_event(run_object.moved(run, "cancelling"))] if status == "cancelled" and run["status"] != "cancelling" else []
-    thread.events(run["id"]).append(b"".join([*untold_ends(thread, run["id"]), *cancelling, run_event(ended)]))
-    store.queue.remove(run["id"])
+    with contextlib.suppress(StoreError):
+        # The run is over. What cannot be told now is told by recovery, which looks after the run for as long as it has an entry.
+        thread.events(run["id"]).append(b"".join([*untold_ends(thread, run["id"]), *cancelling, run_event(ended)]))
+        store.queue.remove(run["id"])
     return ended
 
 
@@ -124,7 +128,7 @@ def _cut_short(thread: LockedThread, run: dict[str, Any], step: dict[str, Any], 
     if stored is not None or step["type"] != "message_creation":
         return stored
     message_id = step["step_details"]["message_creation"]["message_id"]
-    message = message_so_far(thread.events(run["id"]).read_all(), message_id)
+    message = thread.events(run["id"]).message_so_far(message_id)
     return None if message is None else message_object.finish(message, message["content"], reason)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from oxillama import clock
-from oxillama.errors import InvalidRequest, LimitReached, RunTransitionRefused
+from oxillama.errors import InvalidRequest, LimitReached, RunTransitionRefused, StoreError
 from oxillama.lifecycle.claim import queue_again
 from oxillama.lifecycle.ending import begin_cancel, end_early
 from oxillama.lifecycle.threads import new_messages, require_free, require_room
@@ -40,6 +40,7 @@ def create_run(
     Raises:
         NotFound: no such thread.
         ThreadBusy: another run is active; nothing was added.
+        StoreError: nothing was added.
         ThreadFull: its messages are more than the thread may hold.
         LimitReached: the project has as many unfinished runs as it may.
         InvalidRequest: there is nothing to answer.
@@ -54,10 +55,14 @@ def create_run(
         run = run_object.new_run(folder.thread_id, assistant, values, stamp=stamp, expiry_seconds=expiry_seconds)
         _require_something_to_answer(run, messages, thread)
         store.queue.save(ActiveRun(run["id"], folder.project, folder.thread_id, run["expires_at"]))
-        if messages:
-            thread.attach_messages(run["id"], messages)
-        _write_new(thread, run, b"")
-        thread.settle_messages(run["id"])
+        try:
+            if messages:
+                thread.attach_messages(run["id"], messages)
+            _write_new(thread, run, b"")
+            thread.settle_messages(run["id"])
+        except StoreError:
+            thread.take_back(run["id"])
+            raise
     store.queue.offer(run["id"])
     return run
 
@@ -89,11 +94,16 @@ def create_thread_and_run(
 
     entry = ActiveRun(run["id"], project, thread["id"], run["expires_at"])
     store.queue.save(entry)
-    store.create_thread(project, thread, fill)
-    with store.thread(project, thread["id"]).locked():
-        # Race: recovery drops an entry whose thread does not come to be, and this machine may have been asleep in between.
-        if store.queue.load(run["id"]) is None:
-            store.queue.save(entry)
+    try:
+        store.create_thread(project, thread, fill)
+        with store.thread(project, thread["id"]).locked():
+            # Race: recovery drops an entry whose thread does not come to be, and this machine may have been asleep in between.
+            if store.queue.load(run["id"]) is None:
+                store.queue.save(entry)
+    except StoreError:
+        # The entry is dropped by recovery, now that there is no thread for it.
+        store.discard_thread(project, thread["id"])
+        raise
     store.queue.offer(run["id"])
     return run
 
@@ -157,10 +167,11 @@ def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs
 
 
 def _write_new(thread: LockedThread, run: dict[str, Any], first_events: bytes) -> None:
-    thread.log_run(run["id"])
-    thread.write_run(run)
+    """The first events come before the run: once it is there, nothing is missing that a full disk could refuse."""
+    thread.prepare_run(run["id"])
     # Whoever claims the run tells what a power cut took of these.
     thread.events(run["id"]).append(first_events + frame("thread.run.created", run) + run_event(run), synced=False)
+    thread.write_run(run)
 
 
 def _require_place(store: Store, project: str, most: int) -> None:

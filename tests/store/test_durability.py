@@ -115,10 +115,9 @@ def test_a_run_is_entered_before_it_is_written_and_told_of_before_it_is_offered(
     assert recording.take() == [
         *replaced("queue/active/<run>", "queue/active"),
         *("write runs.log", "sync runs.log", "sync <thread>"),
-        "sync <thread>",
-        *replaced("run:status.json", "runs/<run>"),
-        "sync runs",
+        *("sync <thread>", "sync runs"),
         "write run:events.sse",
+        *replaced("run:status.json", "runs/<run>"),
     ]
 
 
