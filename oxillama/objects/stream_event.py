@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from oxillama.errors import CorruptRecord
 from oxillama.objects import run
 from oxillama.objects.message import GrowingContent
 
@@ -71,23 +70,15 @@ def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:
     content = GrowingContent()
     for name, data, _ in frames(log):
         if name == "thread.message.created":
-            value = _loaded(data, message_id)
+            value = orjson.loads(data)
             if value["id"] == message_id:
                 message = value
         elif name == "thread.message.delta" and message is not None:
-            value = _loaded(data, message_id)
+            value = orjson.loads(data)
             if value["id"] == message_id:
                 for piece in value["delta"]["content"]:
                     content.fold(piece)
     return message and {**message, "content": content.parts()}
-
-
-def _loaded(data: bytes, message_id: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise CorruptRecord(message_id, f"the log of its run holds an event that is not JSON: {error}") from None
-    return value if isinstance(value, dict) else {"id": None}
 
 
 def _call_delta(step_id: str, call: dict[str, Any]) -> bytes:
