@@ -80,6 +80,44 @@ def _check(answer: bytes) -> None:
         raise Refused(answer[:600].decode(errors="replace"))
 
 
+def follow(port: int, requests: Sequence[bytes], *, seconds: float, spread: float = 0) -> list[list[tuple[float, bytes]]]:
+    """Send each request on a connection of its own, and take down when each piece of its answer came (time.monotonic).
+
+    Args:
+        port: of the server.
+        requests: their answers are streams.
+        seconds: all must have ended by then.
+        spread: seconds over which they are begun.
+
+    Raises:
+        Refused: an answer was not 200, broke off, or did not end in time.
+    """
+    pieces: list[list[tuple[float, bytes]]] = [[] for _ in requests]
+    selector = selectors.DefaultSelector()
+    began = time.monotonic()
+    begun = 0
+    while begun < len(requests) or selector.get_map():
+        now = time.monotonic()
+        if now > began + seconds:
+            raise Refused(f"{len(selector.get_map())} of {len(requests)} streams have not ended after {seconds} s")
+        if begun < len(requests) and now >= began + spread * begun / len(requests):
+            connection = Connection(port)
+            connection.socket.sendall(requests[begun])
+            selector.register(connection.socket, selectors.EVENT_READ, begun)
+            begun += 1
+        for key, _ in selector.select(0.001 if begun < len(requests) else 0.1):
+            piece = key.fileobj.recv(1 << 18)  # type: ignore[union-attr]
+            pieces[key.data].append((time.monotonic(), piece))
+            if piece.endswith(b"\r\n0\r\n\r\n") or piece == b"0\r\n\r\n":
+                selector.unregister(key.fileobj)
+                key.fileobj.close()  # type: ignore[union-attr]
+            elif not piece:
+                raise Refused("a stream broke off")
+    for one in pieces:
+        _check(one[0][1])
+    return pieces
+
+
 def load(port: int, requests: Sequence[bytes], numbers: Sequence[int], seconds: float, each_its_own: bool) -> list[float]:
     """Keep a connection busy for each of `numbers`; the seconds that each answer took. See `load.drive`."""
     took: list[float] = []

@@ -78,11 +78,11 @@ class Figure:
 
 
 def compared(
-    case: str, unit: str, ours: Sequence[float], references: Sequence[float], against: str, goal: Goal | None, **details: object
+    case: str, unit: str, values: Sequence[float], references: Sequence[float], against: str, goal: Goal | None, **details: object
 ) -> Figure:
     """A figure from rounds in which both were measured next to each other: what slowed one down slowed the other down too."""
-    ratio = median(one / reference for one, reference in zip(ours, references, strict=True))
-    return Figure(case, median(ours), unit, goal, median(references), against, ratio, details)
+    ratio = median(one / reference for one, reference in zip(values, references, strict=True))
+    return Figure(case, median(values), unit, goal, median(references), against, ratio, details)
 
 
 _COLUMNS = ("case", "figure", "reference", "ratio", "goal", "")

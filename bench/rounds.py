@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import TypeVar
-
-_T = TypeVar("_T")
+from typing import Any
 
 
-def interleaved(rounds: int, **measures: Callable[[], _T]) -> dict[str, list[_T]]:
+def interleaved(rounds: int, **measures: Callable[[], Any]) -> dict[str, list[Any]]:
     """What each measure gave in each round. Every other round goes backwards, so that none is always the first."""
-    results: dict[str, list[_T]] = {name: [] for name in measures}
+    results: dict[str, list[Any]] = {name: [] for name in measures}
     for number in range(rounds):
         for name in list(measures)[:: -1 if number % 2 else 1]:
             results[name].append(measures[name]())

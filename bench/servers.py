@@ -28,6 +28,12 @@ class Hello(ProcessTree):
     arguments = ("-m", "gunicorn", "-c", "gunicorn.conf.py", "bench.hello:application")
 
 
+class InstantEngine(ProcessTree):
+    """See `instant_engine`."""
+
+    arguments = ("-m", "bench.instant_engine")
+
+
 class Bench:
     """One run of the benchmark. Entering makes its scratch folder; leaving stops every process and removes it.
 
@@ -71,6 +77,11 @@ class Bench:
     def hello(self) -> Hello:
         """Hello-world, started when first asked for."""
         return self._stack.enter_context(Hello()).wait_ready()
+
+    @cached_property
+    def engine(self) -> InstantEngine:
+        """The engine that costs nothing, started when first asked for."""
+        return self._stack.enter_context(InstantEngine()).wait_ready()
 
     @contextlib.contextmanager
     def server(self, data_dir: Path, engine_url: str = _NO_ENGINE, **settings: str) -> Iterator[Server]:

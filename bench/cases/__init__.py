@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bench.cases import reads
+from bench.cases import reads, runs, streams, writes
 from bench.report import Figure
 from bench.servers import Bench
 
@@ -13,4 +13,11 @@ Case = Callable[[Bench], Iterator[Figure]]
 CASES: dict[str, Case] = {
     "get": reads.get_objects,
     "list": reads.list_messages,
+    "message": writes.create_message_alone,
+    "messages": writes.create_messages,
+    "threads": writes.create_threads,
+    "first-event": runs.first_event,
+    "deltas": streams.deltas,
+    "run-cpu": runs.processor_time,
+    "runs": runs.throughput,
 }
