@@ -27,12 +27,12 @@ def appending(folder: Path, number: int = 0) -> Act:
     return append
 
 
-def replacing(folder: Path, number: int = 0) -> Act:
+def replacing(folder: Path, _number: int = 0) -> Act:
     """A new file: a temporary one, synced, renamed into place, and the folder synced."""
     counter = itertools.count()
 
     def replace() -> None:
-        name = f"{folder}/object-{number}-{next(counter)}"
+        name = f"{folder}/object-{os.getpid()}-{next(counter)}"
         _write_synced(f"{name}.tmp")
         os.rename(f"{name}.tmp", name)
         _sync_folder(folder)
@@ -40,12 +40,12 @@ def replacing(folder: Path, number: int = 0) -> Act:
     return replace
 
 
-def making_folders(folder: Path, number: int = 0) -> Act:
+def making_folders(folder: Path, _number: int = 0) -> Act:
     """A new folder with a file in it: the file, its folder and the folder above synced."""
     counter = itertools.count()
 
     def make() -> None:
-        name = f"{folder}/folder-{number}-{next(counter)}"
+        name = f"{folder}/folder-{os.getpid()}-{next(counter)}"
         os.mkdir(name, 0o700)
         _write_synced(f"{name}/object")
         _sync_folder(name)
