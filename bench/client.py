@@ -6,6 +6,7 @@ import selectors
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -80,8 +81,30 @@ def _check(answer: bytes) -> None:
         raise Refused(answer[:600].decode(errors="replace"))
 
 
-def follow(port: int, requests: Sequence[bytes], *, seconds: float, spread: float = 0) -> list[list[tuple[float, bytes]]]:
-    """Send each request on a connection of its own, and take down when each piece of its answer came (time.monotonic).
+@dataclass
+class Stream:
+    """An answer that came in pieces.
+
+    Attributes:
+        sent: when the request was (time.monotonic).
+        pieces: when each came, and its bytes.
+    """
+
+    sent: float
+    pieces: list[tuple[float, bytes]] = field(default_factory=list)
+
+    def has_ended(self) -> bool:
+        """Whether the last chunk of the body is there; it may come in pieces itself."""
+        return b"".join(piece for _, piece in self.pieces[-3:]).endswith(b"\r\n0\r\n\r\n")
+
+    @property
+    def data(self) -> bytes:
+        """All of it."""
+        return b"".join(piece for _, piece in self.pieces)
+
+
+def follow(port: int, requests: Sequence[bytes], *, seconds: float, spread: float = 0) -> list[Stream]:
+    """Send each request on a connection of its own, and take down what comes of its answer and when.
 
     Args:
         port: of the server.
@@ -92,30 +115,35 @@ def follow(port: int, requests: Sequence[bytes], *, seconds: float, spread: floa
     Raises:
         Refused: an answer was not 200, broke off, or did not end in time.
     """
-    pieces: list[list[tuple[float, bytes]]] = [[] for _ in requests]
+    streams: list[Stream] = []
     selector = selectors.DefaultSelector()
     began = time.monotonic()
-    begun = 0
-    while begun < len(requests) or selector.get_map():
-        now = time.monotonic()
+    while len(streams) < len(requests) or selector.get_map():
+        now, begun = time.monotonic(), len(streams)
         if now > began + seconds:
             raise Refused(f"{len(selector.get_map())} of {len(requests)} streams have not ended after {seconds} s")
         if begun < len(requests) and now >= began + spread * begun / len(requests):
-            connection = Connection(port)
-            connection.socket.sendall(requests[begun])
-            selector.register(connection.socket, selectors.EVENT_READ, begun)
-            begun += 1
+            streams.append(_begin(port, requests[begun], selector))
         for key, _ in selector.select(0.001 if begun < len(requests) else 0.1):
-            piece = key.fileobj.recv(1 << 18)  # type: ignore[union-attr]
-            pieces[key.data].append((time.monotonic(), piece))
-            if piece.endswith(b"\r\n0\r\n\r\n") or piece == b"0\r\n\r\n":
-                selector.unregister(key.fileobj)
-                key.fileobj.close()  # type: ignore[union-attr]
-            elif not piece:
-                raise Refused("a stream broke off")
-    for one in pieces:
-        _check(one[0][1])
-    return pieces
+            stream, connection = key.data
+            piece = connection.socket.recv(1 << 18)
+            stream.pieces.append((time.monotonic(), piece))
+            if len(stream.pieces) == 1:
+                _check(piece)
+            if not piece:
+                raise Refused(f"a stream broke off behind {stream.data[-1000:]!r}")
+            if stream.has_ended():
+                selector.unregister(connection.socket)
+                connection.socket.close()
+    return streams
+
+
+def _begin(port: int, request: bytes, selector: selectors.BaseSelector) -> Stream:
+    connection = Connection(port)
+    stream = Stream(time.monotonic())
+    connection.socket.sendall(request)
+    selector.register(connection.socket, selectors.EVENT_READ, (stream, connection))
+    return stream
 
 
 def load(port: int, requests: Sequence[bytes], numbers: Sequence[int], seconds: float, each_its_own: bool) -> list[float]:

@@ -84,11 +84,20 @@ class Bench:
         return self._stack.enter_context(InstantEngine()).wait_ready()
 
     @contextlib.contextmanager
-    def server(self, data_dir: Path, engine_url: str = _NO_ENGINE, **settings: str) -> Iterator[Server]:
-        """Web workers and a runner, as `make serve` starts them. `settings` without their prefix, in lower case."""
+    def server(self, data_dir: Path, engine_url: str | None = _NO_ENGINE, **settings: str) -> Iterator[Server]:
+        """All processes, as `make serve` starts them; without an `engine_url` the embedded engine, too.
+
+        `settings` are named without their prefix, in lower case.
+        """
         environ = {f"OXILLAMA_{name.upper()}": value for name, value in settings.items()}
         with Server(data_dir=data_dir, engine_url=engine_url, environ=environ) as server:
             yield server.wait_ready()
+
+    @contextlib.contextmanager
+    def servers(self, data_dirs: Sequence[Path]) -> Iterator[list[Server]]:
+        """Several at once, each with data of its own."""
+        with contextlib.ExitStack() as stack:
+            yield [stack.enter_context(self.server(data_dir)) for data_dir in data_dirs]
 
 
 def cpu_seconds(tree: ProcessTree, roles: Sequence[str] = ("web-worker",)) -> float:
@@ -101,3 +110,13 @@ def under_load(tree: ProcessTree, requests: Sequence[bytes], **options: Any) -> 
     before = cpu_seconds(tree)
     load = drive(tree.port, requests, **options)
     return replace(load, cpu_us=(cpu_seconds(tree) - before) / load.answers * 1e6)
+
+
+def memory(tree: ProcessTree, roles: Sequence[str] | None = None) -> dict[str, float]:
+    """Megabytes of the processes of some roles, or of the whole tree: resident, proportional and unique, each summed.
+
+    Proportional is what they take in all: a page that several share counts as a part for each.
+    """
+    pids = [pid for role in roles for pid in tree.find(role)] if roles else [process.pid for process in tree.alive()]
+    found = [psutil.Process(pid).memory_full_info() for pid in pids]
+    return {kind: round(sum(getattr(one, kind) for one in found) / 1e6, 1) for kind in ("rss", "pss", "uss")}

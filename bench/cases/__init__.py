@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bench.cases import reads, runs, streams, writes
+from bench.cases import footprint, model, reads, runs, sizes, streams, writes
 from bench.report import Figure
 from bench.servers import Bench
 
@@ -20,4 +20,10 @@ CASES: dict[str, Case] = {
     "deltas": streams.deltas,
     "run-cpu": runs.processor_time,
     "runs": runs.throughput,
+    "model": model.speed,
+    "second-turn": model.second_turn,
+    "readers": streams.readers,
+    "many-threads": sizes.threads_on_disk,
+    "many-runs": sizes.runs_and_steps,
+    "memory": footprint.footprint,
 }

@@ -1,0 +1,90 @@
+"""What a request costs when there is much: threads on disk, runs in a thread, steps in a run. Not more than when there is little."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+from bench import stored
+from bench.load import Load, drive, http_request
+from bench.report import Figure, at_most, compared
+from bench.rounds import interleaved
+from bench.servers import Bench, memory
+from tests.process_control import ProcessTree
+
+_CREATE = http_request("POST", "/v1/threads", {})
+_SAMPLE = 1000
+
+
+def threads_on_disk(bench: Bench) -> Iterator[Figure]:
+    """GET and create of a thread, start-up and memory, among 100,000 threads against among 1,000."""
+    few, many = bench.sized(1000, smoke=10), bench.sized(100_000, smoke=50, full=1_000_000)
+    between = [10_000, 100_000] if bench.full and not bench.smoke else []
+    folders = {count: bench.folder() for count in (few, *between, many)}
+    samples = {count: _threads(bench, folder, count) for count, folder in folders.items()}
+    starts: dict[int, list[float]] = {few: [], many: []}
+    resident: dict[int, list[float]] = {few: [], many: []}
+    for _ in range(min(3, bench.rounds)):
+        for count in starts:
+            began = time.monotonic()
+            with bench.server(folders[count]) as server:
+                starts[count].append(time.monotonic() - began)
+                resident[count].append(memory(server, ["web-worker"])["rss"] / 2)
+    for what, requests in (("GET thread", samples), ("create thread", {count: [_CREATE] for count in folders})):
+        costs = _costs(bench, folders, requests)
+        points = [[count, round(median(one), 4)] for count, one in costs.items()]
+        against = f"among {few:,}"
+        yield compared(f"{what} among {many:,}", "ms each", costs[many], costs[few], against, at_most(1.2), points=points)
+    yield compared(f"start-up with {many:,} threads", "s", starts[many], starts[few], f"with {few:,}", at_most(1.2))
+    yield compared(f"web worker (RSS) with {many:,} threads", "MB", resident[many], resident[few], f"with {few:,}", at_most(1.1))
+
+
+def runs_and_steps(bench: Bench) -> Iterator[Figure]:
+    """The first page of the runs of a thread and of the steps of a run, long lists against short ones."""
+    data_dir = bench.folder()
+    store = bench.store(data_dir)
+    assistant = stored.an_assistant(store)
+    runs = [20, *([1000] if bench.full else []), bench.sized(10_000, smoke=30)]
+    steps = [20, *([200] if bench.full else []), bench.sized(1000, smoke=30)]
+    requests: dict[str, dict[int, list[bytes]]] = {"runs of a thread": {}, "steps of a run": {}}
+    for count in runs:
+        thread = stored.a_thread(store, 1)
+        stored.add_runs(thread, assistant, count)
+        requests["runs of a thread"][count] = [http_request("GET", f"/v1/threads/{thread.thread_id}/runs?limit=20")]
+    for count in steps:
+        thread = stored.a_thread(store, 1)
+        run = stored.a_completed_run(store, thread, assistant)
+        stored.add_steps(thread, run, count)
+        path = f"/v1/threads/{thread.thread_id}/runs/{run['id']}/steps?limit=20"
+        requests["steps of a run"][count] = [http_request("GET", path)]
+    with bench.server(data_dir) as server:
+        for what, by_count in requests.items():
+            measures = {str(count): _load(bench, server, listed) for count, listed in by_count.items()}
+            found = interleaved(bench.rounds, **measures)
+            costs = {count: [1000 / load.rate for load in found[str(count)]] for count in by_count}
+            points = [[count, round(median(one), 4)] for count, one in costs.items()]
+            most = max(costs)
+            yield compared(f"list 20 of {most:,} {what}", "ms each", costs[most], costs[20], "of 20", at_most(3), points=points)
+
+
+def _threads(bench: Bench, folder: Path, count: int) -> list[bytes]:
+    """Write that many threads, and give requests for some of them."""
+    ids = stored.many_threads(bench.store(folder), folder, count)
+    sample = random.Random(1).sample(ids, min(_SAMPLE, count))
+    return [http_request("GET", f"/v1/threads/{thread_id}") for thread_id in sample]
+
+
+def _costs(bench: Bench, folders: dict[int, Path], requests: dict[int, list[bytes]]) -> dict[int, list[float]]:
+    """Milliseconds each, in rounds, with all servers up at once."""
+    with bench.servers(list(folders.values())) as servers:
+        measures = {str(count): _load(bench, server, requests[count]) for count, server in zip(folders, servers, strict=True)}
+        found = interleaved(bench.rounds, **measures)
+    return {count: [1000 / load.rate for load in found[str(count)]] for count in folders}
+
+
+def _load(bench: Bench, server: ProcessTree, requests: Sequence[bytes]) -> Callable[[], Load]:
+    drive(server.port, requests, connections=8, seconds=bench.seconds)
+    return lambda: drive(server.port, requests, connections=8, seconds=bench.seconds)
