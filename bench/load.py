@@ -75,7 +75,8 @@ def drive(port: int, requests: Sequence[bytes], *, connections: int, seconds: fl
     """
     threads = connections if each_its_own else 1
     tool = shutil.which("wrk")
-    if tool is None:
+    if tool is None or seconds < 1:
+        # wrk counts whole seconds.
         return _with_our_own(port, requests, connections, seconds, each_its_own)
     listed = ",\n".join(json.dumps(request.decode("ascii")) for request in requests)
     script = f"requests = {{{listed}}}\n" + _WRK.replace("THREADS", str(threads))

@@ -15,6 +15,7 @@ from typing import Any, Self
 import psutil
 
 from bench.load import Load, drive
+from bench.profile import profiled
 from oxillama.store import Store
 from tests.process_control import ProcessTree, Server
 
@@ -42,10 +43,14 @@ class Bench:
         smoke: whether only the harness is tried: everything small and short, so that figures mean nothing.
         rounds: how often each thing is measured.
         disk: the folder in which data directories are made; the system's place for temporary files when not given.
+        profiles: where to tell where the time went, in files whose names begin like this.
     """
 
-    def __init__(self, *, full: bool = False, smoke: bool = False, rounds: int = 5, disk: Path | None = None) -> None:
+    def __init__(
+        self, *, full: bool = False, smoke: bool = False, rounds: int = 5, disk: Path | None = None, profiles: Path | None = None
+    ) -> None:
         self.full, self.smoke, self.rounds = full, smoke, 1 if smoke else rounds
+        self.profiles = profiles
         self._disk, self._stack = disk, contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -63,7 +68,7 @@ class Bench:
     @property
     def seconds(self) -> float:
         """How long a load lasts."""
-        return 1.0
+        return 0.2 if self.smoke else 1.0
 
     def folder(self) -> Path:
         """A new folder on the disk that is measured."""
@@ -90,8 +95,8 @@ class Bench:
         `settings` are named without their prefix, in lower case.
         """
         environ = {f"OXILLAMA_{name.upper()}": value for name, value in settings.items()}
-        with Server(data_dir=data_dir, engine_url=engine_url, environ=environ) as server:
-            yield server.wait_ready()
+        with Server(data_dir=data_dir, engine_url=engine_url, environ=environ) as server, profiled(server.wait_ready(), self.profiles):
+            yield server
 
     @contextlib.contextmanager
     def servers(self, data_dirs: Sequence[Path]) -> Iterator[list[Server]]:

@@ -66,13 +66,14 @@ def second_turn(bench: Bench) -> Iterator[Figure]:
     data_dir = bench.folder()
     store = bench.store(data_dir)
     assistant = stored.an_assistant(store, instructions=_INSTRUCTIONS * 30, temperature=0.0)["id"]
-    with bench.server(data_dir, None) as server, Connection(server.port) as connection:
+    with bench.server(data_dir, None) as server:
         _wait_for_engine(server.port, store, assistant)
         thread = stored.a_thread(store)
         usages = []
         for number in range(2):
             message = {"role": "user", "content": f"Name river number {number + 1} of Europe."}
-            connection.ask(http_request("POST", f"/v1/threads/{thread.thread_id}/messages", message))
+            with Connection(server.port) as connection:
+                connection.ask(http_request("POST", f"/v1/threads/{thread.thread_id}/messages", message))
             _ended(follow(server.port, [_run(thread, assistant)], seconds=120))
             usages.append(_newest_usage(thread))
     first, second = usages

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from bench import stored
+from bench.cases.sizes import curve
 from bench.load import Load, drive, http_request
 from bench.report import Figure, at_least, at_most, compared
 from bench.rounds import interleaved, median_of
@@ -40,20 +41,19 @@ def list_messages(bench: Bench) -> Iterator[Figure]:
     data_dir = bench.folder()
     store = bench.store(data_dir)
     short = [_page(stored.a_thread(store, 20).thread_id) for _ in range(bench.sized(20, smoke=2))]
-    lengths = [(bench.sized(100_000, smoke=200), 1.5), *([(1_000_000, 2.0)] if bench.full else [])]
-    pages = {}
-    for length, most in lengths:
+    lengths = [bench.sized(100_000, smoke=200)]
+    if bench.full:
+        lengths = [1_000, 10_000, 100_000, 1_000_000]
+    newest, middle = {20: short}, {20: short}
+    for length in lengths:
         thread = stored.a_thread(store, length)
-        middle = _ids_in_the_middle(stored.message_ids(thread))
-        pages[f"20 newest of {length:,}"] = ([_page(thread.thread_id)], most)
-        pages[f"20 in the middle of {length:,}"] = ([_page(thread.thread_id, cursor) for cursor in middle], most)
+        newest[length] = [_page(thread.thread_id)]
+        middle[length] = [_page(thread.thread_id, cursor) for cursor in _ids_in_the_middle(stored.message_ids(thread))]
     with bench.server(data_dir) as server:
         yield from against_hello(bench, server, "list 20 messages of 20", short, 0.75)
-        for name, (requests, most) in pages.items():
-            found = interleaved(bench.rounds, short=_reads(bench, server, short), long=_reads(bench, server, requests))
-            # Cost is time, so the rates change places.
-            ours, references = ([1000 / load.rate for load in found[key]] for key in ("long", "short"))
-            yield compared(f"list {name}", "ms each", ours, references, "list 20 of 20", at_most(most))
+        for what, requests in (("list 20 newest", newest), ("list 20 behind a cursor", middle)):
+            measures = {length: _reads(bench, server, listed) for length, listed in requests.items()}
+            yield from curve(bench, what, "messages in the thread", measures, 2 if bench.full else 1.5)
 
 
 def against_hello(

@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
 from bench import stored
 from bench.load import Load, drive, http_request
@@ -34,10 +33,9 @@ def threads_on_disk(bench: Bench) -> Iterator[Figure]:
                 starts[count].append(time.monotonic() - began)
                 resident[count].append(memory(server, ["web-worker"])["rss"] / 2)
     for what, requests in (("GET thread", samples), ("create thread", {count: [_CREATE] for count in folders})):
-        costs = _costs(bench, folders, requests)
-        points = [[count, round(median(one), 4)] for count, one in costs.items()]
-        against = f"among {few:,}"
-        yield compared(f"{what} among {many:,}", "ms each", costs[many], costs[few], against, at_most(1.2), points=points)
+        with bench.servers(list(folders.values())) as servers:
+            measures = {count: _load(bench, server, requests[count]) for count, server in zip(folders, servers, strict=True)}
+            yield from curve(bench, what, "threads on disk", measures, 1.2)
     yield compared(f"start-up with {many:,} threads", "s", starts[many], starts[few], f"with {few:,}", at_most(1.2))
     yield compared(f"web worker (RSS) with {many:,} threads", "MB", resident[many], resident[few], f"with {few:,}", at_most(1.1))
 
@@ -49,25 +47,32 @@ def runs_and_steps(bench: Bench) -> Iterator[Figure]:
     assistant = stored.an_assistant(store)
     runs = [20, *([1000] if bench.full else []), bench.sized(10_000, smoke=30)]
     steps = [20, *([200] if bench.full else []), bench.sized(1000, smoke=30)]
-    requests: dict[str, dict[int, list[bytes]]] = {"runs of a thread": {}, "steps of a run": {}}
+    requests: dict[str, dict[int, list[bytes]]] = {"runs in the thread": {}, "steps in the run": {}}
     for count in runs:
         thread = stored.a_thread(store, 1)
         stored.add_runs(thread, assistant, count)
-        requests["runs of a thread"][count] = [http_request("GET", f"/v1/threads/{thread.thread_id}/runs?limit=20")]
+        requests["runs in the thread"][count] = [http_request("GET", f"/v1/threads/{thread.thread_id}/runs?limit=20")]
     for count in steps:
         thread = stored.a_thread(store, 1)
         run = stored.a_completed_run(store, thread, assistant)
         stored.add_steps(thread, run, count)
         path = f"/v1/threads/{thread.thread_id}/runs/{run['id']}/steps?limit=20"
-        requests["steps of a run"][count] = [http_request("GET", path)]
+        requests["steps in the run"][count] = [http_request("GET", path)]
     with bench.server(data_dir) as server:
         for what, by_count in requests.items():
-            measures = {str(count): _load(bench, server, listed) for count, listed in by_count.items()}
-            found = interleaved(bench.rounds, **measures)
-            costs = {count: [1000 / load.rate for load in found[str(count)]] for count in by_count}
-            points = [[count, round(median(one), 4)] for count, one in costs.items()]
-            most = max(costs)
-            yield compared(f"list 20 of {most:,} {what}", "ms each", costs[most], costs[20], "of 20", at_most(3), points=points)
+            measures = {count: _load(bench, server, listed) for count, listed in by_count.items()}
+            yield from curve(bench, "list 20", what, measures, 3)
+
+
+def curve(bench: Bench, what: str, among: str, measures: dict[int, Callable[[], Load]], most: float) -> Iterator[Figure]:
+    """What something costs among many, for each number of them but the smallest, against among the fewest. Plots are made of these."""
+    found = interleaved(bench.rounds, **{str(count): measure for count, measure in measures.items()})
+    costs = {count: [1000 / load.rate for load in found[str(count)]] for count in measures}
+    few = min(costs)
+    for count in sorted(costs)[1:]:
+        case, against = f"{what}, {count:,} {among}", f"{few:,} {among}"
+        details = {"curve": f"{what}, {among}", "size": count, "smallest": few}
+        yield compared(case, "ms each", costs[count], costs[few], against, at_most(most), **details)
 
 
 def _threads(bench: Bench, folder: Path, count: int) -> list[bytes]:
@@ -75,14 +80,6 @@ def _threads(bench: Bench, folder: Path, count: int) -> list[bytes]:
     ids = stored.many_threads(bench.store(folder), folder, count)
     sample = random.Random(1).sample(ids, min(_SAMPLE, count))
     return [http_request("GET", f"/v1/threads/{thread_id}") for thread_id in sample]
-
-
-def _costs(bench: Bench, folders: dict[int, Path], requests: dict[int, list[bytes]]) -> dict[int, list[float]]:
-    """Milliseconds each, in rounds, with all servers up at once."""
-    with bench.servers(list(folders.values())) as servers:
-        measures = {str(count): _load(bench, server, requests[count]) for count, server in zip(folders, servers, strict=True)}
-        found = interleaved(bench.rounds, **measures)
-    return {count: [1000 / load.rate for load in found[str(count)]] for count in folders}
 
 
 def _load(bench: Bench, server: ProcessTree, requests: Sequence[bytes]) -> Callable[[], Load]:
