@@ -66,7 +66,7 @@ def runs_and_steps(bench: Bench) -> Iterator[Figure]:
 
 def curve(bench: Bench, what: str, among: str, measures: dict[int, Callable[[], Load]], most: float) -> Iterator[Figure]:
     """What something costs among many, for each number of them but the smallest, against among the fewest. Plots are made of these."""
-    found = interleaved(bench.rounds, **{str(count): measure for count, measure in measures.items()})
+    found = interleaved(min(3, bench.rounds), **{str(count): measure for count, measure in measures.items()})
     costs = {count: [1000 / load.rate for load in found[str(count)]] for count in measures}
     few = min(costs)
     for count in sorted(costs)[1:]:

@@ -85,7 +85,7 @@ def readers(bench: Bench) -> Iterator[Figure]:
     data_dir, count = bench.folder(), bench.sized(_READERS, smoke=20)
     store = bench.store(data_dir)
     assistant, threads = stored.an_assistant(store)["id"], [stored.a_thread(store, 1).thread_id for _ in range(_RUNS)]
-    model = f"paced-{bench.sized(60, smoke=6)}-500"
+    model = f"paced-{bench.sized(40, smoke=6)}-500"
     get = [http_request("GET", f"/v1/threads/{thread}") for thread in threads]
     options = {"connections": 16, "seconds": bench.seconds}
     tries = min(3, bench.rounds)
