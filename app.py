@@ -8,13 +8,23 @@ import os
 import sys
 import threading
 
+from werkzeug.serving import WSGIRequestHandler
+
 from oxillama import log_config, parent_death, settings
 from oxillama.engine import embedded
 from oxillama.engine.chat_completions import connect
-from oxillama.errors import OxillamaError
+from oxillama.errors import OxillamaError, SettingsInvalid
 from oxillama.factory import create_app
 from oxillama.runner.loop import Runner
 from oxillama.store import Store
+
+
+class RequestHandler(WSGIRequestHandler):
+    """The development server's, which does not tell the versions of werkzeug and Python."""
+
+    def version_string(self) -> str:
+        """The `Server` header."""
+        return "oxillama"
 
 
 def start_runner(chosen: settings.Settings) -> None:
@@ -38,10 +48,14 @@ def start_engine(chosen: settings.Settings) -> object:
 def main() -> None:
     """Serve until interrupted. With FLASK_DEBUG=1 the reloader's child does the work; its parent only watches files."""
     log_config.configure()
+    os.umask(0o077)
     debug = os.environ.get("FLASK_DEBUG") == "1"
     os.environ.setdefault("OXILLAMA_EMBEDDED_PORT", str(embedded.free_port()))
     try:
         chosen = settings.read(os.environ)
+        host, _, port = chosen.bind.rpartition(":")
+        if not settings.is_loopback(host.strip("[]")):
+            raise SettingsInvalid("app.py is for developers and serves on loopback only; start `python -m oxillama` instead")
         app = create_app(chosen)
     except OxillamaError as error:
         sys.exit(f"oxillama cannot start: {error}")
@@ -51,8 +65,8 @@ def main() -> None:
     if not debug or os.environ.get("WERKZEUG_RUN_MAIN") == "true":
         engine = start_engine(chosen)
         start_runner(chosen)
-    host, _, port = chosen.bind.rpartition(":")
-    app.run(host.strip("[]"), int(port), debug=debug, threaded=True)
+    # Reloading is what debugging means here. werkzeug's debugger would let its pages run any code.
+    app.run(host.strip("[]"), int(port), debug=debug, use_debugger=False, threaded=True, request_handler=RequestHandler)
     del engine
 
 

@@ -2,10 +2,15 @@
 
 import os
 import resource
+import sys
 
 from oxillama import parent_death, settings
+from oxillama.errors import SettingsInvalid
 
-_settings = settings.read(os.environ)
+try:
+    _settings = settings.read(os.environ)
+except SettingsInvalid as error:
+    sys.exit(f"oxillama cannot start: {error}")
 
 bind = _settings.bind
 workers = _settings.workers
@@ -14,6 +19,9 @@ worker_class = "oxillama.web.worker.Worker"
 threads = _settings.threads + _settings.max_streams
 # What is left above the threads may be idle kept-alive connections.
 worker_connections = threads + 1000
+
+# Whatever the umask of whoever starts it: nothing that comes to be here is for others.
+os.umask(0o077)
 
 # A stream holds a socket and a log, and the limit that processes begin with is often 1,024 descriptors.
 _, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -29,8 +37,14 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 loglevel = "warning"
 
 
-def on_starting(_arbiter):
-    """In the master: go when the process manager goes."""
+def on_starting(arbiter):
+    """In the master: check what the command line made of the address, and go when the process manager goes."""
+    for address in arbiter.cfg.address:
+        if isinstance(address, tuple):
+            try:
+                settings.check_bind(_settings, address[0])
+            except SettingsInvalid as error:
+                sys.exit(f"oxillama cannot start: {error}")
     parent_death.die_with_supervisor()
 
 

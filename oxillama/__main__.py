@@ -1,7 +1,11 @@
-"""Start everything: `python -m oxillama`. Checks the settings, chooses a port for the embedded engine, and becomes the process manager."""
+"""Start everything: `python -m oxillama`. Checks the settings, chooses a port for the embedded engine, and becomes the process manager.
+
+`python -m oxillama check` reads the data directory instead, and tells what is wrong with it.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import subprocess
@@ -14,14 +18,40 @@ from oxillama.engine.embedded import free_port
 from oxillama.errors import SettingsInvalid, StoreError
 from oxillama.parent_death import SUPERVISOR_VARIABLE
 from oxillama.store import Store
+from oxillama.store.check import Check
 
 _HOME = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
+    """Do what the command line says. Never returns."""
+    parser = argparse.ArgumentParser("oxillama", description="Without a command: start everything. README.md has the settings.")
+    checking = parser.add_subparsers(dest="command").add_parser("check", help="read a data directory and tell what is wrong with it")
+    checking.add_argument("data_dir", nargs="?", type=Path, help="default: OXILLAMA_DATA_DIR")
+    arguments = parser.parse_args()
+    if arguments.command == "check":
+        sys.exit(check(arguments.data_dir))
+    start()
+
+
+def check(data_dir: Path | None) -> int:
+    """Print what is wrong in a data directory, which nothing is changed in. The exit status: 1 when there is anything but notes."""
+    try:
+        checking = Check(data_dir or settings.read(os.environ).data_dir)
+    except SettingsInvalid as error:
+        sys.exit(f"oxillama cannot check: {error}")
+    for problem in checking.problems():
+        print(problem, flush=True)
+    print(", ".join(f"{noun}: {checking.counts[noun]}" for noun in ("projects", "threads", "messages", "runs", "notes", "problems")))
+    return 1 if checking.counts["problems"] else 0
+
+
+def start() -> None:
     """Never returns: this process becomes supervisord. Exits with 1 and one line on stderr when something cannot be used."""
     try:
         chosen = settings.read(os.environ)
+        # Whatever the umask of whoever starts it: nothing that comes to be here is for others. All parts inherit it.
+        os.umask(0o077)
         Store.open(chosen.data_dir)
         _check_bind(chosen.bind)
     except (SettingsInvalid, StoreError, OSError) as error:

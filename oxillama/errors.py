@@ -5,6 +5,8 @@ OxillamaError
     InvalidRequest              a parameter is missing, of the wrong type or out of range
     ThreadBusy                  a run is active on the thread
     RunTransitionRefused        the run is in the wrong state for this
+    ThreadFull                  a thread would hold more messages than it may
+    ForeignPage                 a web page of another site asks, and there are no keys
   AuthenticationFailed        no key, or one we do not know
   NotFound                    no such object for this caller
   LimitReached                too much of something is open; try again later
@@ -71,6 +73,20 @@ class RunTransitionRefused(RequestRefused):
     def __init__(self, message: str, status: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ThreadFull(RequestRefused):
+    """A thread would hold more messages than it may. Nothing was added."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A thread cannot hold more than {most} messages. Create another thread.", None, "thread_message_limit_exceeded")
+
+
+class ForeignPage(RequestRefused):
+    """A web page of another site asks, or may, and there are no keys that would tell it from the operator's own programs."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message, None, code)
 
 
 class AuthenticationFailed(OxillamaError):

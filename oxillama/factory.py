@@ -6,10 +6,11 @@ from flask import Blueprint, Flask
 
 from oxillama.settings import Settings
 from oxillama.store import Store
-from oxillama.web import assistants, error_handlers, headers, health, messages, models, pass_through, runs, steps, threads
+from oxillama.web import assistants, error_handlers, health, messages, models, pass_through, runs, steps, threads
 from oxillama.web.base_urls import AZURE, OPENAI
 from oxillama.web.context import Context
 from oxillama.web.hang_up import HangUpWatch
+from oxillama.web.headers import Frontage
 from oxillama.web.streaming import StreamDesk
 
 
@@ -20,13 +21,14 @@ def create_app(settings: Settings) -> Flask:
         store.create_project(project)
     app = Flask("oxillama", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    # Flask would answer OPTIONS by itself, without our envelope; no page of another origin is granted anything.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A doubled slash is a mistake to be told of, not one to be answered with a redirection that loses the body.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     streams = StreamDesk(settings.max_streams)
     app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping))
     error_handlers.register(app)
-    headers.register(app, settings)
     app.register_blueprint(health.bp)
     for name, base_url in (("openai", OPENAI), ("azure", AZURE)):
         api = Blueprint(name, __name__, url_prefix=base_url)
@@ -35,4 +37,6 @@ def create_app(settings: Settings) -> Flask:
         if base_url == AZURE:
             api.register_blueprint(pass_through.deployments_bp)
         app.register_blueprint(api)
+    # The application itself stays what callers get: its `wsgi_app` is where Flask wants layers.
+    app.wsgi_app = Frontage(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app

@@ -11,9 +11,15 @@ from typing import Any
 
 from oxillama.errors import SettingsInvalid
 
+#: Defaults of the limits that the lifecycle keeps.
+MOST_MESSAGES = 100_000
+MOST_RUNS = 1_000
+
 _EMBEDDED_CONTEXT_TOKENS = 4096
 
 _PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+# What every client can send in a header. Not so long that gunicorn would refuse the header.
+_KEY = re.compile(r"[!-~]{1,4096}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,17 @@ def _url(text: str) -> str:
 
 
 def _keys(text: str) -> dict[str, str]:
-    projects = {}
+    projects: dict[str, str] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
-        project, separator, key = entry.rpartition(":")
-        project = project if separator else "default"
-        if not key or not _PROJECT.fullmatch(project):
-            raise ValueError("project:key,project:key; a project's name has 1 to 64 letters, digits, - and _")
-        projects[key] = project
+        # At the first colon: a key may hold others.
+        before, separator, behind = entry.partition(":")
+        project, key = (before, behind) if separator else ("default", entry)
+        if not _PROJECT.fullmatch(project) or not _KEY.fullmatch(key):
+            raise ValueError(
+                "project:key,project:key; a project's name has 1 to 64 letters, digits, - and _, and a key visible ASCII characters"
+            )
+        if projects.setdefault(key, project) != project:
+            raise ValueError("a list in which no key is given to two projects")
     return projects
 
 
@@ -98,7 +108,7 @@ SETTINGS = (
     Setting("OXILLAMA_ENGINE_API_KEY", None, str, "Key for that engine."),
     Setting("OXILLAMA_ENGINE_TOOLS", "auto", _one_of("auto", "native", "prompted"), "How functions reach the model. `native`: as `tools`. `prompted`: in the prompt, the reply held to a JSON schema. `auto`: what the engine's `/props` says it can; `native` when it does not say, `prompted` with the embedded engine."),
     Setting("OXILLAMA_MODEL_PATH", None, Path, "GGUF file for the embedded engine. Unset: the small model that comes along."),
-    Setting("OXILLAMA_API_KEYS", None, _keys, "`project:key`, comma-separated; a bare key belongs to project `default`. Unset: open to all, on loopback only."),
+    Setting("OXILLAMA_API_KEYS", None, _keys, "`project:key`, comma-separated, divided at the first colon; a bare key belongs to project `default`. Unset: open to all, on loopback only."),
     Setting("OXILLAMA_WORKERS", "2", _at_least(1), "Web worker processes."),
     Setting("OXILLAMA_THREADS", "8", _at_least(1), "Request threads of each web worker, besides those for open streams."),
     Setting("OXILLAMA_MAX_STREAMS", "512", _at_least(1), "Open streams of each web worker; beyond that 429."),
@@ -111,6 +121,8 @@ SETTINGS = (
     Setting("OXILLAMA_STALL_SECONDS", "60", _at_least(1), "How long the engine may pause between tokens."),
     Setting("OXILLAMA_CONTEXT_TOKENS", None, _at_least(256), "Tokens that one conversation may hold: in the embedded engine (unset: 4096), or in another that does not say."),
     Setting("OXILLAMA_MAX_BODY_BYTES", str(8 * 1024 * 1024), _at_least(1024), "Largest request body; beyond that 413."),
+    Setting("OXILLAMA_MAX_MESSAGES_PER_THREAD", str(MOST_MESSAGES), _at_least(1), "Messages that callers may bring a thread to, deleted ones included; beyond that 400. What a run writes is always stored."),
+    Setting("OXILLAMA_MAX_QUEUED_RUNS", str(MOST_RUNS), _at_least(1), "Runs of a project that are not over; beyond that 429. Of requests that come at the same time a few more may pass."),
     Setting("OXILLAMA_EMBEDDED_PORT", None, _at_least(1), "Loopback port of the embedded engine. `make serve` chooses a free one; set it to start the parts by hand."),
 )  # fmt: skip
 
@@ -138,6 +150,8 @@ class Settings:
     stall_seconds: int
     context_tokens: int | None
     max_body_bytes: int
+    max_messages_per_thread: int
+    max_queued_runs: int
     embedded_port: int | None
 
     @property
@@ -184,11 +198,14 @@ def read(environ: Mapping[str, str]) -> Settings:
             # Never the value itself: it may hold a key.
             raise SettingsInvalid(f"{setting.name} must be {error}") from None
     settings = Settings(**values)
-    if settings.api_keys is None and not is_loopback(settings.bind.rpartition(":")[0].strip("[]")):
-        raise SettingsInvalid(
-            f"OXILLAMA_BIND={settings.bind} is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1"
-        )
+    check_bind(settings, settings.bind.rpartition(":")[0])
     return settings
+
+
+def check_bind(settings: Settings, host: str) -> None:
+    """Raise SettingsInvalid when serving on `host` would open the server to other machines and there are no keys."""
+    if settings.api_keys is None and not is_loopback(host.strip("[]")):
+        raise SettingsInvalid(f"{host} is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1")
 
 
 def is_loopback(host: str) -> bool:

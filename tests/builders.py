@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import signal
 import sys
 import traceback
@@ -137,12 +138,13 @@ def files_below(root: Path) -> dict[str, bytes]:
 class Child:
     """A process made by fork that does one thing and then dies by SIGKILL, so that nothing of it is tidied up.
 
-    `finish` gives its exit status: -SIGKILL when it did what it should, 1 when that raised something.
+    `finish` gives its exit status: -SIGKILL when it did what it should, 1 when that raised something. One that hangs is killed, and fails
+    the test.
     """
 
     def __init__(self, act: Callable[[], object]) -> None:
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             try:
                 act()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -151,8 +153,16 @@ class Child:
                 sys.stderr.flush()
             os._exit(1)
 
-    def finish(self) -> int:
-        _, status = os.waitpid(self._pid, 0)
+    def finish(self, seconds: float = 60.0) -> int:
+        life = os.pidfd_open(self.pid)
+        try:
+            over = bool(select.select([life], [], [], seconds)[0])
+            if not over:
+                os.kill(self.pid, signal.SIGKILL)
+            _, status = os.waitpid(self.pid, 0)
+        finally:
+            os.close(life)
+        assert over, f"hung for {seconds} seconds"
         return os.waitstatus_to_exitcode(status)
 
 

@@ -63,6 +63,7 @@ class ProcessTree:
         port: to serve on; None for a free one.
         workers: web worker processes.
         environ: more variables; a value of None removes one.
+        umask: which bits new files do not get; None for those of the tests.
     """
 
     #: What Python is started with.
@@ -78,7 +79,9 @@ class ProcessTree:
         port: int | None = None,
         workers: int = 2,
         environ: Mapping[str, str | None] | None = None,
+        umask: int | None = None,
     ) -> None:
+        self._umask = -1 if umask is None else umask
         self._scratch = Path(tempfile.mkdtemp(prefix="oxillama-test-"))
         self.data_dir = data_dir if data_dir is not None else self._scratch / "data"
         self.port = port if port is not None else free_port()
@@ -107,6 +110,7 @@ class ProcessTree:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=self._umask,
             )
         return self
 

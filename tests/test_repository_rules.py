@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from oxillama import errors
 from oxillama.settings import SETTINGS
@@ -50,6 +53,24 @@ def test_every_error_that_can_reach_a_caller_has_a_row_in_the_table():
 
     for kind in leaves(errors.OxillamaError) - internal - {errors.OxillamaError}:
         assert any(one in TABLE for one in kind.__mro__[:-3] if one is not errors.OxillamaError), kind
+
+
+def pinned(*lists: str) -> dict[str, str]:
+    lines = "\n".join((ROOT / name).read_text() for name in lists)
+    return {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", lines, re.MULTILINE)}
+
+
+def test_no_version_of_what_is_installed_is_left_to_chance():
+    named = pinned("requirements.txt", "requirements-dev.txt")
+    brought = pinned("constraints.txt")
+    wanted, seen = list(named), set()
+    while wanted:
+        name = wanted.pop()
+        if name not in seen:
+            seen.add(name)
+            needs = [Requirement(line) for line in metadata.requires(name) or []]
+            wanted += [canonicalize_name(one.name) for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
+    assert seen - set(named) == set(brought), "run scripts/constrain"
 
 
 def test_no_file_names_this_or_any_other_machine():

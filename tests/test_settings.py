@@ -38,6 +38,8 @@ def test_every_default():
         "stall_seconds": 60,
         "context_tokens": None,
         "max_body_bytes": 8 * 1024 * 1024,
+        "max_messages_per_thread": 100_000,
+        "max_queued_runs": 1000,
         "embedded_port": None,
     }
 
@@ -82,9 +84,19 @@ def test_allowed_values(name, text, value):
 WHOLE = "a whole number, at least"
 ADDRESS = "an address and a port, for instance 127.0.0.1:8000"
 URL = "an http or https address, for instance http://127.0.0.1:11434/v1"
-KEYS = "project:key,project:key; a project's name has 1 to 64 letters, digits, - and _"
+KEYS = "project:key,project:key; a project's name has 1 to 64 letters, digits, - and _, and a key visible ASCII characters"
 MAP = "name=engine's name,name=engine's name; for instance gpt-4o=qwen3-8b"
-COUNTS = ("WORKERS", "THREADS", "MAX_STREAMS", "RUN_CONCURRENCY", "RUN_EXPIRY_SECONDS", "FIRST_TOKEN_SECONDS", "STALL_SECONDS")
+COUNTS = (
+    "WORKERS",
+    "THREADS",
+    "MAX_STREAMS",
+    "RUN_CONCURRENCY",
+    "RUN_EXPIRY_SECONDS",
+    "FIRST_TOKEN_SECONDS",
+    "STALL_SECONDS",
+    "MAX_MESSAGES_PER_THREAD",
+    "MAX_QUEUED_RUNS",
+)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +112,22 @@ COUNTS = ("WORKERS", "THREADS", "MAX_STREAMS", "RUN_CONCURRENCY", "RUN_EXPIRY_SE
         ],
         *[("ENGINE_URL", text, URL) for text in ("localhost:11434", "ftp://x/v1", "http://", "http://a b/v1", "unix:/run/engine")],
         *[("DURABILITY", text, "full or relaxed") for text in ("none", "FULL", "relaxed ")],
-        *[("API_KEYS", text, KEYS) for text in ("team:", ":key", "a/b:key", "..:key", "a b:key", "p" * 65 + ":key", "a:b:key", "ä:key")],
+        *[
+            ("API_KEYS", text, KEYS)
+            for text in (
+                "team:",
+                ":key",
+                "a/b:key",
+                "..:key",
+                "a b:key",
+                "p" * 65 + ":key",
+                "ä:key",
+                "a:kéy",
+                "a:k y",
+                "a:k\ty",
+                "a:" + "k" * 4097,
+            )
+        ],
         *[("MODEL_MAP", text, MAP) for text in ("gpt-4o", "gpt-4o=", "=qwen3-8b", "a=b,c")],
     ],
 )
@@ -110,7 +137,9 @@ def test_anything_else_is_refused_with_the_name_and_what_is_allowed(name, text, 
     assert str(refused.value) == f"OXILLAMA_{name} must be {allowed}"
 
 
-@pytest.mark.parametrize("text", [f"a/b:{SECRET}", f"a:b:{SECRET}", f"good:{SECRET},bad:", f"{SECRET} with:{SECRET}"])
+@pytest.mark.parametrize(
+    "text", [f"a/b:{SECRET}", f"red:{SECRET},blue:{SECRET}", f"red:{SECRET} x", f"good:{SECRET},bad:", f"{SECRET} with:{SECRET}"]
+)
 def test_a_refusal_never_repeats_a_key(text):
     for environ in ({"API_KEYS": text}, {"API_KEYS": text, "BIND": "0.0.0.0:80"}):
         with pytest.raises(SettingsInvalid) as refused:
@@ -123,14 +152,26 @@ def test_a_refusal_never_repeats_a_key(text):
     "bind", ["0.0.0.0:8000", "[::]:8000", "192.168.1.5:8000", "example.com:80", "[::ffff:10.0.0.1]:80", "localhost.example.com:80"]
 )
 def test_being_open_to_the_network_needs_keys(bind):
-    with pytest.raises(SettingsInvalid, match=r"OXILLAMA_BIND=.* is reachable from other machines, so OXILLAMA_API_KEYS must be set"):
+    with pytest.raises(SettingsInvalid) as refused:
         read(BIND=bind)
+    said = "is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1"
+    assert str(refused.value) == f"{bind.rpartition(':')[0]} {said}"
     assert read(BIND=bind, API_KEYS=SECRET).bind == bind
 
 
 def test_keys_belong_to_projects():
     keys = read(API_KEYS=f" team-a:k1 ,team_B:k2,, team-a:k3,{SECRET},").api_keys
     assert keys == {"k1": "team-a", "k2": "team_B", "k3": "team-a", SECRET: "default"}
+
+
+def test_the_first_colon_divides_project_and_key():
+    assert read(API_KEYS="team:k:e:y,team::").api_keys == {"k:e:y": "team", ":": "team"}
+
+
+def test_a_key_belongs_to_one_project():
+    with pytest.raises(SettingsInvalid, match=r"OXILLAMA_API_KEYS must be a list in which no key is given to two projects$"):
+        read(API_KEYS=f"red:{SECRET},blue:other,{SECRET}")
+    assert read(API_KEYS=f"red:{SECRET},red:{SECRET}").api_keys == {SECRET: "red"}, "said twice, but nothing else"
 
 
 @pytest.mark.parametrize("nothing", [",", " ", ",,"])

@@ -181,7 +181,7 @@ class Claim:
         try:
             with self.thread.locked() as thread:
                 entry, run = self._store.queue.load(run_id), thread.load_run(run_id)
-                if entry is None or entry.attempt != self._entry.attempt or entry.runner is None or run["status"] != status:
+                if entry is None or (entry.attempt, entry.runner) != (self._entry.attempt, self._entry.runner) or run["status"] != status:
                     raise ClaimLost(run_id)
                 yield thread, run
         except NotFound:

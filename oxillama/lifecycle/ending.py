@@ -80,6 +80,14 @@ def stored_message(thread: LockedThread, step: dict[str, Any]) -> dict[str, Any]
     return None if line is None else orjson.loads(line)
 
 
+def begin_cancel(thread: LockedThread, run: dict[str, Any]) -> dict[str, Any]:
+    """Take a run out of the hands of a runner that may be streaming: it can add nothing behind the event. The run, `cancelling`."""
+    cancelling = run_object.moved(run, "cancelling")
+    thread.write_run(cancelling)
+    thread.events(run["id"]).append(run_event(cancelling))
+    return cancelling
+
+
 def end_early(
     store: Store,
     thread: LockedThread,

@@ -5,6 +5,7 @@ It looks only at active runs, so its cost does not depend on the amount of data.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +57,15 @@ def _drop(store: Store, entry: ActiveRun) -> None:
         # An entry comes before its thread, so one that is still young may belong to a thread that is being created.
         if clock.microseconds() - ids.stamp_of(entry.run_id) > _CREATION_SECONDS * 1_000_000:
             store.queue.remove(entry.run_id)
+            _keep_if_created(store, entry)
+
+
+def _keep_if_created(store: Store, entry: ActiveRun) -> None:
+    """Race: a creator that had been asleep may have made the thread, and seen the entry, just before it was dropped."""
+    with contextlib.suppress(NotFound), store.thread(entry.project, entry.thread_id).locked() as thread:
+        if thread.load_run(entry.run_id)["status"] in run_object.ACTIVE and store.queue.load(entry.run_id) is None:
+            # Another attempt: who claimed it in the meantime has lost it with the entry.
+            store.queue.save(replace(entry, attempt=entry.attempt + 1))
 
 
 def _recover(store: Store, thread: LockedThread, entry: ActiveRun) -> None:

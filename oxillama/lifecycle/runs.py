@@ -8,30 +8,45 @@ from typing import Any
 import orjson
 
 from oxillama import clock
-from oxillama.errors import InvalidRequest, RunTransitionRefused
+from oxillama.errors import InvalidRequest, LimitReached, RunTransitionRefused
 from oxillama.lifecycle.claim import queue_again
-from oxillama.lifecycle.ending import end_early
-from oxillama.lifecycle.threads import new_messages, require_free
+from oxillama.lifecycle.ending import begin_cancel, end_early
+from oxillama.lifecycle.threads import new_messages, require_free, require_room
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
 from oxillama.objects.stream_event import frame, run_event, step_event
 from oxillama.objects.thread import new_thread
+from oxillama.settings import MOST_MESSAGES, MOST_RUNS
 from oxillama.store import LockedThread, Store, ThreadFolder
 from oxillama.store.run_queue import ActiveRun
 
+#: When to come back with a run for which there is no place. The SDKs wait that long and try twice.
+_RUN_RETRY_SECONDS = 5
+
 
 def create_run(
-    store: Store, folder: ThreadFolder, assistant: dict[str, Any], values: dict[str, Any], expiry_seconds: int
+    store: Store,
+    folder: ThreadFolder,
+    assistant: dict[str, Any],
+    values: dict[str, Any],
+    expiry_seconds: int,
+    *,
+    most_messages: int = MOST_MESSAGES,
+    most_runs: int = MOST_RUNS,
 ) -> dict[str, Any]:
     """Create a queued Run with everything it needs to be executed, and the messages that come with it. Its log begins at 0.
 
     Raises:
         NotFound: no such thread.
         ThreadBusy: another run is active; nothing was added.
+        ThreadFull: its messages are more than the thread may hold.
+        LimitReached: the project has as many unfinished runs as it may.
         InvalidRequest: there is nothing to answer.
     """
     with folder.locked() as thread:
         require_free(thread, "run")
+        require_room(thread, len(values.get("additional_messages", [])), most_messages)
+        _require_place(store, folder.project, most_runs)
         last_stamp = thread.last_stamp()
         messages = new_messages(folder.thread_id, values.get("additional_messages", []), last_stamp)
         stamp = max(clock.microseconds(), last_stamp + 1) + len(messages)
@@ -47,12 +62,21 @@ def create_run(
 
 
 def create_thread_and_run(
-    store: Store, project: str, assistant: dict[str, Any], values: dict[str, Any], expiry_seconds: int
+    store: Store,
+    project: str,
+    assistant: dict[str, Any],
+    values: dict[str, Any],
+    expiry_seconds: int,
+    *,
+    most_messages: int = MOST_MESSAGES,
+    most_runs: int = MOST_RUNS,
 ) -> dict[str, Any]:
-    """Create a Thread, its messages and a queued Run on it, at once. Raises InvalidRequest when there is nothing to answer."""
+    """Create a Thread, its messages and a queued Run on it, at once. Raises as `create_run` does."""
     wanted = values.get("thread", {})
     thread = new_thread(wanted)
     messages = new_messages(thread["id"], wanted.get("messages", []), 0)
+    require_room(None, len(messages), most_messages)
+    _require_place(store, project, most_runs)
     stamp = clock.microseconds() + len(messages)
     run = run_object.new_run(thread["id"], assistant, values, stamp=stamp, expiry_seconds=expiry_seconds)
     _require_something_to_answer(run, messages, None)
@@ -97,13 +121,10 @@ def cancel_run(store: Store, folder: ThreadFolder, run_id: str) -> dict[str, Any
         if run["status"] not in ("queued", "in_progress", "requires_action"):
             raise RunTransitionRefused(f"Cannot cancel run with status '{run['status']}'.", run["status"])
         entry = store.queue.load(run_id)
-        cancelling = run_object.moved(run, "cancelling")
         if run["status"] == "in_progress" and entry is not None and store.queue.is_alive(entry.runner):
-            thread.write_run(cancelling)
-            thread.events(run_id).append(run_event(cancelling))
-        else:
-            end_early(store, thread, run, "cancelled")
-        return cancelling
+            return begin_cancel(thread, run)
+        end_early(store, thread, run, "cancelled")
+        return run_object.moved(run, "cancelling")
 
 
 def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs: list[dict[str, str]]) -> tuple[dict[str, Any], int]:
@@ -137,7 +158,13 @@ def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs
 def _write_new(thread: LockedThread, run: dict[str, Any], first_events: bytes) -> None:
     thread.log_run(run["id"])
     thread.write_run(run)
-    thread.events(run["id"]).append(first_events + frame("thread.run.created", run) + run_event(run))
+    # Whoever claims the run tells what a power cut took of these.
+    thread.events(run["id"]).append(first_events + frame("thread.run.created", run) + run_event(run), synced=False)
+
+
+def _require_place(store: Store, project: str, most: int) -> None:
+    if store.queue.has_at_least(project, most):
+        raise LimitReached("Too many runs of this project are unfinished. Please try again later.", _RUN_RETRY_SECONDS)
 
 
 def _with_outputs(thread: LockedThread, run_id: str, outputs: dict[str, str], usage: dict[str, Any] | None) -> dict[str, Any]:

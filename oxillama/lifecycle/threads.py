@@ -8,18 +8,20 @@ from typing import Any
 import orjson
 
 from oxillama import clock
-from oxillama.errors import CorruptRecord, NotFound, ThreadBusy
-from oxillama.lifecycle.ending import end_early
+from oxillama.errors import CorruptRecord, NotFound, ThreadBusy, ThreadFull
+from oxillama.lifecycle.ending import begin_cancel, end_early
 from oxillama.objects.assistant import deleted
 from oxillama.objects.message import caller_message
 from oxillama.objects.thread import new_thread
+from oxillama.settings import MOST_MESSAGES
 from oxillama.store import LockedThread, Store, ThreadFolder
 
 
-def create_thread(store: Store, project: str, values: dict[str, Any]) -> bytes:
-    """Create a Thread with its first messages, from a checked request; its wire form."""
+def create_thread(store: Store, project: str, values: dict[str, Any], most_messages: int = MOST_MESSAGES) -> bytes:
+    """Create a Thread with its first messages, from a checked request; its wire form. Raises ThreadFull."""
     thread = new_thread(values)
     messages = new_messages(thread["id"], values.get("messages", []), 0)
+    require_room(None, len(messages), most_messages)
 
     def fill(building: LockedThread) -> None:
         if messages:
@@ -41,17 +43,22 @@ def delete_thread(store: Store, folder: ThreadFolder) -> dict[str, Any]:
         with contextlib.suppress(CorruptRecord):
             run = thread.active_run()
             if run is not None:
+                # Its runner may be streaming: what it adds while the message is being cut short would be missing there.
+                run = begin_cancel(thread, run) if run["status"] == "in_progress" else run
                 end_early(store, thread, run, "cancelled")
         store.delete_thread(thread)
     return deleted("thread", folder.thread_id)
 
 
-def create_message(folder: ThreadFolder, values: dict[str, Any]) -> bytes:
-    """Add a caller's Message; its wire form. Raises NotFound, ThreadBusy."""
+def create_message(folder: ThreadFolder, values: dict[str, Any], most_messages: int = MOST_MESSAGES) -> bytes:
+    """Add a caller's Message; its wire form. Raises NotFound, ThreadBusy, ThreadFull."""
     with folder.locked() as thread:
         require_free(thread, "message")
+        require_room(thread, 1, most_messages)
         (message,) = new_messages(folder.thread_id, [values], thread.last_stamp())
-        return thread.write_message(message)
+        content = orjson.dumps(message)
+        thread.messages.append([content])
+    return content
 
 
 def modify_message(folder: ThreadFolder, message_id: str, changes: dict[str, Any]) -> bytes:
@@ -75,6 +82,18 @@ def require_free(thread: LockedThread, adding: str) -> None:
     active = thread.active_run()
     if active is not None:
         raise ThreadBusy(thread.thread_id, active["id"], adding)
+
+
+def require_room(thread: LockedThread | None, adding: int, most: int) -> None:
+    """Raise ThreadFull when `adding` messages would bring a thread to more than `most`, deleted ones included.
+
+    Args:
+        thread: None for one that is about to be created.
+        adding: how many a caller gives.
+        most: how many a thread may hold.
+    """
+    if adding > most or (adding and thread is not None and thread.messages.has_at_least(most - adding + 1)):
+        raise ThreadFull(most)
 
 
 def new_messages(thread_id: str, requests: list[dict[str, Any]], last_stamp: int) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ async def run(chosen: Settings) -> None:
 def main() -> None:
     """Read the settings and run. Exits with 1 and one line on stderr when they cannot be used."""
     log_config.configure()
+    os.umask(0o077)
     parent_death.die_with_supervisor()
     try:
         asyncio.run(run(settings.read(os.environ)))

@@ -56,5 +56,7 @@ def message_query(args: Mapping[str, str]) -> tuple[PageQuery, str | None]:
 
 
 def _read(schema: type[RequestSchema], args: Mapping[str, str]) -> dict[str, Any]:
+    if not args:
+        return {}
     given = {name: args[name] for name in built(schema).fields if args.get(name)}
     return load(schema, given)

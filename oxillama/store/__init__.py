@@ -79,9 +79,10 @@ class Store:
         """
         folder = self._disk.temporary_path()
         self._disk.make_directory(folder)
-        building = LockedThread(self._disk, ThreadLayout(folder), project, thread["id"])
-        content = building.write(thread)
-        fill(building)
+        paths, content = ThreadLayout(folder), orjson.dumps(thread)
+        self._disk.create(paths.meta, content)
+        fill(LockedThread(self._disk, paths, project, thread["id"]))
+        self._disk.sync_directory(folder)
         self._disk.rename(folder, self._layout.thread(project, thread["id"]).folder)
         return content
 

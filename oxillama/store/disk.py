@@ -17,6 +17,8 @@ from oxillama.errors import StoreFull, StoreUnavailable
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
+_USUAL_BYTES = 32 * 1024
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -38,12 +40,23 @@ class Disk:
         with naming(path):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                pieces = []
-                while piece := os.read(fd, 1 << 20):
-                    pieces.append(piece)
-                return b"".join(pieces)
+                content = os.read(fd, _USUAL_BYTES)
+                # A read of a regular file is short only at its end, and most files end here.
+                if len(content) == _USUAL_BYTES:
+                    while piece := os.read(fd, 1 << 20):
+                        content += piece
+                return content
             finally:
                 os.close(fd)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or directory. What may not be looked at is an error, not something that does not exist."""
+        try:
+            with naming(path):
+                os.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def names(self, path: str) -> list[str]:
         """The names in a directory, in no order; none when it does not exist."""
@@ -53,17 +66,22 @@ class Disk:
         except FileNotFoundError:
             return []
 
+    def create(self, path: str, content: bytes) -> None:
+        """Write a new file where nobody looks yet. Its name is not synced."""
+        with naming(path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            self.write(fd, content)
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
     def replace(self, path: str, content: bytes) -> None:
         """Put a file in place, so that every reader sees the old one or the new one, whole."""
         temporary = self.temporary_path()
         with naming(path):
             try:
-                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-                try:
-                    self.write(fd, content)
-                    self.sync(fd)
-                finally:
-                    os.close(fd)
+                self.create(temporary, content)
                 os.rename(temporary, path)
             except BaseException:
                 with contextlib.suppress(OSError):

@@ -18,10 +18,14 @@ class EventLog:
     def __init__(self, disk: Disk, path: str) -> None:
         self._disk, self.path = disk, path
 
-    def append(self, frames: bytes) -> int:
-        """Add whole frames and wait for the device; the offset behind them. For whoever holds the thread's lock and does not own the run.
+    def append(self, frames: bytes, *, synced: bool = True) -> int:
+        """Add whole frames; the offset behind them. For whoever holds the thread's lock and does not own the run.
 
         A frame that a power cut left torn is cut off first: no reader was given it.
+
+        Args:
+            frames: what to add.
+            synced: whether to wait for the device.
         """
         fd = self._disk.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
@@ -32,7 +36,8 @@ class EventLog:
                     self._disk.truncate(fd, whole)
                 self._disk.write(fd, frames)
             # Not under the log's own lock: the run's owner must not wait for a device to stream.
-            self._disk.sync(fd)
+            if synced:
+                self._disk.sync(fd)
             return whole + len(frames)
         finally:
             os.close(fd)

@@ -38,6 +38,10 @@ class Layout:
         self.waiting = join(root, "queue", "waiting")
         self.projects = join(root, "projects")
 
+    def active_entry(self, run_id: str) -> str:
+        """The entry of a run that is not terminal."""
+        return join(self.active, run_id)
+
     def project(self, project: str) -> str:
         """The folder of a project."""
         return join(self.projects, project)
@@ -56,7 +60,7 @@ class Layout:
 
     def thread(self, project: str, thread_id: str) -> ThreadLayout:
         """The paths of a thread."""
-        return ThreadLayout(join(self.projects, project, "threads", thread_id))
+        return ThreadLayout(f"{self.projects}/{project}/threads/{thread_id}")
 
 
 class ThreadLayout:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import orjson
 
 from oxillama import ids
 from oxillama.objects.page import Page, PageQuery
-from oxillama.store import legacy
+from oxillama.store import legacy, line_counts
 from oxillama.store.disk import Disk
 from oxillama.store.layout import ThreadLayout
+from oxillama.store.line_reader import LineReader
 from oxillama.store.lines import Lines
 from oxillama.store.paging import read_page
 
@@ -54,6 +56,10 @@ class MessageLog:
         """Whether there is such a Message, or was before it was deleted: a cursor may name it."""
         return self.find(message_id) is not None or self.get(message_id) is not None
 
+    def has_at_least(self, count: int) -> bool:
+        """Whether the log holds so many Messages, deleted ones included."""
+        return line_counts.has_at_least(self._layout.messages, count)
+
     def last_id(self) -> str | None:
         """The id of the newest Message in the log."""
         return self._lines.last_id()
@@ -61,36 +67,45 @@ class MessageLog:
     def page(self, query: PageQuery) -> Page:
         """A part of the list, with the Message that a run is writing at its end."""
         writing = self._being_written(None)
-        return read_page(_Followed(self._lines, writing), query, "message", self._current)
+        # Looked for once: most threads have no later versions, and those that do have few.
+        resolve = self._current if os.path.exists(self._layout.overlays) else _wire_form
+        with self._lines.reader() as reader:
+            if writing is None:
+                return read_page(reader, query, "message", resolve)
+            return read_page(_Followed(reader, writing), query, "message", resolve)
 
     def newest_first(self) -> Iterator[bytes]:
         """All Messages of the log, newest first, in wire form."""
-        for message_id, line in self._lines.backward(0, self._lines.end()):
-            message = self._current(message_id, line)
-            if message is not None:
-                yield message
+        with self._lines.reader() as reader:
+            for message_id, line in reader.backward(0, reader.end()):
+                message = self._current(message_id, line)
+                if message is not None:
+                    yield message
 
     def ids_of_run(self, run_id: str) -> list[str]:
         """Ids of the Messages that a run wrote, found by reading the whole log, oldest first."""
-        lines = self._lines.forward(0, self._lines.end())
-        return [message_id for message_id, line in lines if orjson.loads(line).get("run_id") == run_id]
+        with self._lines.reader() as reader:
+            lines = reader.forward(0, reader.end())
+            return [message_id for message_id, line in lines if orjson.loads(line).get("run_id") == run_id]
 
     def _current(self, message_id: str, line: bytes) -> bytes | None:
         try:
             overlay = self._disk.read(self._layout.overlay(message_id))
         except FileNotFoundError:
-            return orjson.dumps(legacy.message(orjson.loads(line))) if ids.is_legacy(message_id) else line
+            return _wire_form(message_id, line)
         return None if _TOMBSTONE in overlay[:128] else overlay
+
+
+def _wire_form(message_id: str, line: bytes) -> bytes:
+    return orjson.dumps(legacy.message(orjson.loads(line))) if ids.is_legacy(message_id) else line
 
 
 class _Followed:
     """The lines of a log and one object behind them. See `paging.Sequence`."""
 
-    def __init__(self, lines: Lines, last: tuple[str, bytes] | None) -> None:
-        self._lines, self._log_end, self._last = lines, lines.end(), last
-        if last is not None and lines.span(last[0]) is not None:
-            # Race: its run has finished it since, so it is in the log, and perhaps behind the end that we saw.
-            self._log_end, self._last = lines.end(), None
+    def __init__(self, lines: LineReader, last: tuple[str, bytes]) -> None:
+        # Race: its run may have finished it since, so that it is in the log.
+        self._lines, self._log_end, self._last = lines, lines.end(), None if lines.span(last[0]) else last
 
     def end(self) -> int:
         return self._log_end + (self._last is not None)

@@ -49,9 +49,7 @@ class SortedIds:
         """See Sequence. An id of ours that is gone still has its place."""
         if not ids.is_ours(object_id):
             return (at := self._ids.index(object_id), at + 1) if object_id in self._ids else None
-        order = [(ids.stamp_of(one), one) for one in self._ids]
-        wanted = (ids.stamp_of(object_id), object_id)
-        return bisect_left(order, wanted), bisect_right(order, wanted)
+        return bisect_left(self._ids, object_id, key=ids.order_of), bisect_right(self._ids, object_id, key=ids.order_of)
 
 
 def read_page(items: Sequence, query: PageQuery, noun: str, resolve: Callable[[str, bytes], bytes | None]) -> Page:

@@ -47,6 +47,8 @@ class RunQueue:
 
     def __init__(self, disk: Disk, layout: Layout) -> None:
         self._disk, self._layout = disk, layout
+        # An entry never changes its project.
+        self._projects: dict[str, str | None] = {}
 
     def save(self, entry: ActiveRun) -> None:
         """Record an active run; durable when this returns."""
@@ -69,6 +71,15 @@ class RunQueue:
     def active(self) -> list[str]:
         """Ids of all active runs, oldest first."""
         return _sorted_ids(self._disk.names(self._layout.active))
+
+    def has_at_least(self, project: str, count: int) -> bool:
+        """Whether so many runs of a project are active. While there are fewer of all projects, no entry is read; later each once."""
+        names = self._disk.names(self._layout.active)
+        if len(names) < count:
+            return False
+        known = self._projects
+        self._projects = {name: known[name] if name in known else self._project_of(name) for name in names}
+        return sum(found == project for found in self._projects.values()) >= count
 
     def offer(self, run_id: str) -> None:
         """Let runners know that a run may be claimed."""
@@ -109,8 +120,15 @@ class RunQueue:
                 self._disk.unlink(self._runner(runner_id))
         return alive
 
+    def _project_of(self, run_id: str) -> str | None:
+        try:
+            entry = self.load(run_id)
+        except CorruptRecord:
+            return None
+        return None if entry is None else entry.project
+
     def _entry(self, run_id: str) -> str:
-        return os.path.join(self._layout.active, run_id)
+        return self._layout.active_entry(run_id)
 
     def _marker(self, run_id: str) -> str:
         return os.path.join(self._layout.waiting, run_id)

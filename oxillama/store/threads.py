@@ -36,8 +36,15 @@ class ThreadFolder:
     def __init__(self, disk: Disk, layout: ThreadLayout, project: str, thread_id: str) -> None:
         self._disk, self._layout = disk, layout
         self.project, self.thread_id = project, thread_id
-        self.messages = MessageLog(disk, layout, self._message_being_written)
-        self._run_ids = Lines(disk, layout.runs_log, layout.torn_runs)
+
+    @property
+    def messages(self) -> MessageLog:
+        """Its Messages."""
+        return MessageLog(self._disk, self._layout, self._message_being_written)
+
+    @property
+    def _run_ids(self) -> Lines:
+        return Lines(self._disk, self._layout.runs_log, self._layout.torn_runs)
 
     def read(self) -> bytes:
         """The Thread in wire form. Raises NotFound."""
@@ -67,15 +74,17 @@ class ThreadFolder:
     def page_runs(self, query: PageQuery) -> Page:
         """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
         self.require()
-        return read_page(self._runs_in_order(), query, "run", lambda run_id, _: self._run_or_none(run_id))
+        with self._runs_in_order() as run_ids:
+            return read_page(run_ids, query, "run", lambda run_id, _: self._run_or_none(run_id))
 
     def active_run(self) -> dict[str, Any] | None:
         """The Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
-        for run_id, _ in self._run_ids.backward(0, self._run_ids.end()):
-            status = self._run_or_none(run_id)
-            if status is not None:
-                run = _parsed(status, self._layout.status(run_id))
-                return run if run["status"] in run_object.ACTIVE else None
+        with self._run_ids.reader() as run_ids:
+            for run_id, _ in run_ids.backward(0, run_ids.end()):
+                status = self._run_or_none(run_id)
+                if status is not None:
+                    run = _parsed(status, self._layout.status(run_id))
+                    return run if run["status"] in run_object.ACTIVE else None
         return None
 
     def read_step(self, run_id: str, step_id: str) -> bytes:
@@ -102,9 +111,9 @@ class ThreadFolder:
 
     def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
         """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
-        self.require()
         if run_id is None:
-            return self.messages.page(query)
+            return self._page_all_messages(query)
+        self.require()
         for cursor in (query.after, query.before):
             # Any message of the thread may be one, also one that another wrote: it has its place among those of the run.
             if cursor is not None and not self.messages.has_held(cursor):
@@ -115,6 +124,16 @@ class ThreadFolder:
             details = (step["step_details"] for step in self.load_steps(run_id))
             written = [one["message_creation"]["message_id"] for one in details if one["type"] == "message_creation"]
         return read_page(SortedIds(written), query, "message", lambda message_id, _: self.messages.get(message_id))
+
+    def _page_all_messages(self, query: PageQuery) -> Page:
+        try:
+            page = self.messages.page(query)
+        except NotFound:
+            self.require()
+            raise
+        if not page.items:
+            self.require()
+        return page
 
     def read_message(self, message_id: str) -> bytes:
         """A Message in wire form. Raises NotFound, for the thread when that is what is missing."""
@@ -150,10 +169,10 @@ class ThreadFolder:
             return None
         return orjson.dumps(legacy.run(_parsed(content, path))) if ids.is_legacy(run_id) else content
 
-    def _runs_in_order(self) -> Sequence:
+    def _runs_in_order(self) -> contextlib.AbstractContextManager[Sequence]:
         if ids.is_legacy(self.thread_id) and not os.path.exists(self._layout.runs_log):
-            return SortedIds(self._legacy_run_ids())
-        return self._run_ids
+            return contextlib.nullcontext(SortedIds(self._legacy_run_ids()))
+        return self._run_ids.reader()
 
     def _legacy_run_ids(self) -> list[str]:
         """Runs that oxillama-server 0.1.3 left, by time: it kept no order."""

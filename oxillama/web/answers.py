@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import orjson
 from flask import Response
 
 
+class WholeResponse(Response):
+    """Bytes that are sent as they are. Leaves out what werkzeug does for redirections, ranges and bodies that come in pieces."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send it."""
+        start_response(self.status, list(self.headers))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else self.response  # type: ignore[return-value]
+
+
 def json_bytes(content: bytes, status: int = 200) -> Response:
     """An answer that is in wire form already."""
-    return Response(content, status, content_type="application/json")
+    return WholeResponse(content, status, content_type="application/json")
 
 
 def json_value(value: dict[str, Any], status: int = 200) -> Response:

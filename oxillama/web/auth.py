@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hmac
-
-from flask import Request
+from wsgiref.types import WSGIEnvironment
 
 from oxillama.errors import AuthenticationFailed, InvalidRequest
 from oxillama.settings import Settings
@@ -12,7 +11,7 @@ from oxillama.settings import Settings
 _BETA = "assistants=v2"
 
 
-def project_of(request: Request, settings: Settings) -> str:
+def project_of(environ: WSGIEnvironment, settings: Settings) -> str:
     """The project that the request's key belongs to; `default` where no keys are configured.
 
     Raises:
@@ -20,7 +19,7 @@ def project_of(request: Request, settings: Settings) -> str:
     """
     if settings.api_keys is None:
         return "default"
-    key = _key(request)
+    key = _key(environ)
     if not key:
         raise AuthenticationFailed(None)
     # All keys are compared, each in constant time, so that the time taken tells nothing of any of them.
@@ -31,14 +30,14 @@ def project_of(request: Request, settings: Settings) -> str:
     return matching[0]
 
 
-def _key(request: Request) -> str:
+def _key(environ: WSGIEnvironment) -> str:
     """The bearer token, else what Azure's clients send as `api-key`; empty for none."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     key = token.strip() if scheme.lower() == "bearer" else ""
-    return key or request.headers.get("api-key", "").strip()
+    return key or environ.get("HTTP_API_KEY", "").strip()
 
 
-def check_beta_header(request: Request) -> None:
+def check_beta_header(environ: WSGIEnvironment) -> None:
     """Refuse a client that asks for another version of the Assistants API (behaviour.md, section 1).
 
     A missing header is accepted: whoever writes a request by hand means the only version there is. So are other betas beside ours.
@@ -46,7 +45,7 @@ def check_beta_header(request: Request) -> None:
     Raises:
         InvalidRequest: the header names betas, and not this one.
     """
-    asked = [name.strip() for name in request.headers.get("OpenAI-Beta", "").split(",") if name.strip()]
+    asked = [name.strip() for name in environ.get("HTTP_OPENAI_BETA", "").split(",") if name.strip()]
     if not asked or _BETA in asked:
         return
     if any(name.startswith("assistants=") for name in asked):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import current_app, g
+from flask import current_app, request
 
 from oxillama import ids
 from oxillama.settings import Settings
 from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.hang_up import HangUpWatch
+from oxillama.web.headers import PROJECT
 from oxillama.web.streaming import StreamDesk
 
 
@@ -31,7 +32,7 @@ def context() -> Context:
 
 def project() -> str:
     """The project whose key came with this request."""
-    return g.project
+    return request.environ[PROJECT]
 
 
 def thread_folder(thread_id: str) -> ThreadFolder:

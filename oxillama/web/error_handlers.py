@@ -19,6 +19,7 @@ _SERVER_ERROR = "The server had an error processing your request. Sorry about th
 #: error class -> HTTP status and the envelope's type. The nearest class counts.
 TABLE: dict[type[errors.OxillamaError], tuple[int, str]] = {
     errors.RequestRefused: (400, "invalid_request_error"),
+    errors.ForeignPage: (403, "invalid_request_error"),
     errors.AuthenticationFailed: (401, "invalid_request_error"),
     errors.NotFound: (404, "invalid_request_error"),
     errors.LimitReached: (429, "requests"),
@@ -39,12 +40,13 @@ def envelope(message: str, kind: str, param: str | None = None, code: str | None
 
 def register(app: Flask) -> None:
     """Answer every error of `app` in the API's envelope."""
-    app.register_error_handler(errors.OxillamaError, _domain_error)
+    app.register_error_handler(errors.OxillamaError, answer_to)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
 
 
-def _domain_error(error: errors.OxillamaError) -> Response:
+def answer_to(error: errors.OxillamaError) -> Response:
+    """An error of the domain as the API tells it."""
     status, kind = next(TABLE[one] for one in type(error).__mro__ if one in TABLE)
     if isinstance(error, errors.StoreError):
         log.error("%s %s: %s", request.method, request.path, error)

@@ -1,50 +1,69 @@
-"""What happens before and after every view: who is asking, and the headers that every answer has."""
+"""What every request and every answer pass: who is asking, and the headers that every answer has.
+
+A layer around the application rather than Flask's hooks: it needs two headers of a request, and adds to the list that goes out anyway.
+"""
 
 from __future__ import annotations
 
 import time
-
-from flask import Flask, Response, g, request
+from collections.abc import Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from oxillama import ids
+from oxillama.errors import AuthenticationFailed, RequestRefused
 from oxillama.settings import Settings
 from oxillama.web.auth import check_beta_header, project_of
 from oxillama.web.base_urls import AZURE, OPENAI
+from oxillama.web.error_handlers import answer_to
+from oxillama.web.origin import page_check
+
+#: Where the project of a request stands in its environment.
+PROJECT = "oxillama.project"
 
 _BETA_ONLY = tuple(f"{base}/{noun}" for base in (OPENAI, AZURE) for noun in ("assistants", "threads"))
 
 
-def api_headers(seconds: float, project: str) -> dict[str, str]:
+def api_headers(seconds: float, project: str) -> list[tuple[str, str]]:
     """The headers that every answer has.
 
     Args:
         seconds: how long the answer took.
         project: who asked.
     """
-    return {
-        "x-request-id": ids.new_request_id(),
-        "openai-version": "2020-10-01",
-        "openai-processing-ms": str(int(seconds * 1000)),
-        "openai-organization": "oxillama",
-        "openai-project": project,
-    }
+    return [
+        ("x-request-id", ids.new_request_id()),
+        ("openai-version", "2020-10-01"),
+        ("openai-processing-ms", str(int(seconds * 1000))),
+        ("openai-organization", "oxillama"),
+        ("openai-project", project),
+    ]
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Check keys and beta header before each view of `app`; add the API's headers behind it (behaviour.md, section 1)."""
+class Frontage:
+    """Checks who asks, and for which beta, before `application` hears of it; adds the API's headers behind it (behaviour.md, section 1)."""
 
-    @app.before_request
-    def identify() -> None:
-        g.started = time.monotonic()
-        g.project = "default"
-        if request.path == "/health":
-            return
-        g.project = project_of(request, settings)
-        if request.path.startswith(_BETA_ONLY):
-            check_beta_header(request)
+    def __init__(self, application: WSGIApplication, settings: Settings) -> None:
+        self._application, self._settings = application, settings
+        self._check_page = page_check(settings.bind) if settings.api_keys is None else None
 
-    @app.after_request
-    def add_headers(response: Response) -> Response:
-        elapsed = time.monotonic() - g.get("started", time.monotonic())
-        response.headers.extend(api_headers(elapsed, g.get("project", "default")))
-        return response
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        began = time.monotonic()
+        environ[PROJECT] = "default"
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            return start_response(status, headers + api_headers(time.monotonic() - began, environ[PROJECT]), *exc_info)
+
+        path = environ["PATH_INFO"]
+        if path == "/health":
+            return self._application(environ, start)
+        try:
+            if self._check_page is not None:
+                self._check_page(environ)
+            environ[PROJECT] = project_of(environ, self._settings)
+            if path.startswith(_BETA_ONLY):
+                check_beta_header(environ)
+        except (AuthenticationFailed, RequestRefused) as error:
+            return answer_to(error)(environ, start)
+        return self._application(environ, start)

@@ -9,7 +9,7 @@ from oxillama.lifecycle import threads as lifecycle
 from oxillama.schemas.messages import CreateMessage, ModifyMessage
 from oxillama.web.answers import json_bytes, json_value
 from oxillama.web.busy_wait import when_free
-from oxillama.web.context import thread_folder
+from oxillama.web.context import context, thread_folder
 from oxillama.web.parsing import body, message_list_query
 
 bp = Blueprint("messages", __name__, url_prefix="/threads/<thread_id>/messages")
@@ -28,7 +28,8 @@ def create_message(thread_id: str) -> Response:
     """Add a Message; refused while a run is active."""
     thread = thread_folder(thread_id)
     values = body(CreateMessage)
-    return json_bytes(when_free(thread, lambda: lifecycle.create_message(thread, values)))
+    most = context().settings.max_messages_per_thread
+    return json_bytes(when_free(thread, lambda: lifecycle.create_message(thread, values, most)))
 
 
 @bp.get("/<message_id>")

@@ -12,6 +12,7 @@ from oxillama import ids
 from oxillama.lifecycle import runs as lifecycle
 from oxillama.objects import run as run_object
 from oxillama.schemas.runs import CreateRun, CreateThreadAndRun, ModifyRun, SubmitToolOutputs
+from oxillama.settings import Settings
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.answers import json_bytes, json_value
 from oxillama.web.busy_wait import when_free
@@ -33,7 +34,7 @@ def create_thread_and_run() -> Response:
     parts = context()
 
     def create() -> tuple[dict[str, Any], int]:
-        return lifecycle.create_thread_and_run(parts.store, project(), assistant, values, parts.settings.run_expiry_seconds), 0
+        return lifecycle.create_thread_and_run(parts.store, project(), assistant, values, **_limits(parts.settings)), 0
 
     return _answer(create, stream=values.get("stream", False))
 
@@ -55,8 +56,8 @@ def create_run(thread_id: str) -> Response:
     parts = context()
 
     def create() -> tuple[dict[str, Any], int]:
-        expiry = parts.settings.run_expiry_seconds
-        return when_free(thread, lambda: lifecycle.create_run(parts.store, thread, assistant, values, expiry)), 0
+        limits = _limits(parts.settings)
+        return when_free(thread, lambda: lifecycle.create_run(parts.store, thread, assistant, values, **limits)), 0
 
     return _answer(create, stream=values.get("stream", False))
 
@@ -114,6 +115,14 @@ def _thread_of_run(thread_id: str, run_id: str) -> ThreadFolder:
     thread = thread_folder(thread_id)
     ids.check("run", run_id, "run_id")
     return thread
+
+
+def _limits(settings: Settings) -> dict[str, int]:
+    return {
+        "expiry_seconds": settings.run_expiry_seconds,
+        "most_messages": settings.max_messages_per_thread,
+        "most_runs": settings.max_queued_runs,
+    }
 
 
 def _assistant(assistant_id: str) -> dict[str, Any]:

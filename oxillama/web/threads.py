@@ -16,7 +16,8 @@ bp = Blueprint("threads", __name__, url_prefix="/threads")
 @bp.post("")
 def create_thread() -> Response:
     """Create a Thread with its first messages."""
-    return json_bytes(lifecycle.create_thread(context().store, project(), body(CreateThread)))
+    parts = context()
+    return json_bytes(lifecycle.create_thread(parts.store, project(), body(CreateThread), parts.settings.max_messages_per_thread))
 
 
 @bp.get("/<thread_id>")

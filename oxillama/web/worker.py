@@ -65,8 +65,9 @@ class Worker(ThreadWorker):
 
     def enqueue_req(self, conn: TConn) -> None:
         """Limit how long the kernel waits on the connection: gunicorn does so for the first byte of a request only."""
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            conn.sock.setsockopt(socket.SOL_SOCKET, option, _TIMEOUT)
+        if not conn.initialized:
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                conn.sock.setsockopt(socket.SOL_SOCKET, option, _TIMEOUT)
         super().enqueue_req(conn)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -95,8 +96,9 @@ class Worker(ThreadWorker):
             status, reason = 431, "Request Header Fields Too Large"
         # Not the exception's own text: it quotes what was sent.
         body = orjson.dumps(envelope(f"The server cannot read this request: {reason.lower()}.", "invalid_request_error"))
-        headers = {"Connection": "close", "Content-Type": "application/json", "Content-Length": len(body), **api_headers(0, "default")}
-        head = f"HTTP/1.1 {status} {reason}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+        ours = [("Connection", "close"), ("Content-Type", "application/json"), ("Content-Length", len(body))]
+        headers = [*ours, *api_headers(0, "default")]
+        head = f"HTTP/1.1 {status} {reason}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers) + "\r\n"
         try:
             util.write_nonblock(client, head.encode() + body)
         except OSError:

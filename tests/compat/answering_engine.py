@@ -26,9 +26,9 @@ Request = dict[str, Any]
 CITIES = ("Lisbon", "Porto")
 
 
-def answering_engine() -> ScriptedEngine:
+def answering_engine(port: int = 0) -> ScriptedEngine:
     """Not started yet, like any ScriptedEngine."""
-    engine = ScriptedEngine()
+    engine = ScriptedEngine(port)
     engine.models = [{"id": name, "object": "model", "created": 1790000000, "owned_by": "tests"} for name in _ANSWERS]
     engine.strict_models = True
     engine.default = lambda request: _ANSWERS[request["model"]](request)

@@ -10,6 +10,7 @@ import pytest
 from oxillama.store import locks
 from tests.process_control import ProcessTree, wait_until
 from tests.processes.talk import answers, ask, client_of, see_an_answer_begin
+from tests.raw_http import Http
 from tests.scripted_engine import ScriptedEngine
 
 
@@ -33,6 +34,21 @@ def test_it_answers_with_one_runner_and_stops(engine: ScriptedEngine, debug: str
         assert server.runners() == 1
         assert len(server.alive()) == processes
         assert len(engine.requests) == 1
+        server.stop()
+
+
+def test_it_shows_no_debugger_and_no_versions(engine: ScriptedEngine):
+    with DevelopmentServer(engine_url=engine.url, environ={"FLASK_DEBUG": "1"}) as server:
+        http = Http(server.wait_ready().port)
+        for path in ("/console", "/?__debugger__=yes&cmd=resource&f=debugger.js", "/v1/threads?__debugger__=yes&cmd=pinauth&pin=0&s=x"):
+            answer = http.get(path)
+            assert answer.error[0] in (404, 405), path
+            assert answer.headers["server"] == "oxillama"
+        # An error that nobody foresaw.
+        (server.data_dir / "projects" / "default" / "assistants" / f"asst_{'A' * 24}.json").mkdir()
+        answer = http.get(f"/v1/assistants/asst_{'A' * 24}")
+        assert answer.error[0] >= 500
+        assert b"Traceback" not in answer.body and str(server.data_dir).encode() not in answer.body
         server.stop()
 
 

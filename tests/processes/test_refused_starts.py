@@ -13,6 +13,7 @@ import pytest
 from tests.process_control import ROOT, free_port
 
 EVERYTHING, RUNNER, DEVELOPMENT = ("-m", "oxillama"), ("-m", "oxillama.runner"), ("app.py",)
+WEB = ("-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:application")
 
 
 def start(command: tuple[str, ...], tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -25,6 +26,28 @@ def start(command: tuple[str, ...], tmp_path: Path, **settings: str) -> subproce
         **settings,
     }
     return subprocess.run([sys.executable, *command], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize("command", [EVERYTHING, WEB, DEVELOPMENT], ids=" ".join)
+def test_an_open_address_without_keys(command: tuple[str, ...], tmp_path: Path):
+    process = start(command, tmp_path, OXILLAMA_BIND="[::]:8123")
+    said = "[::] is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1"
+    assert (process.returncode, process.stderr) == (1, f"oxillama cannot start: {said}\n")
+
+
+@pytest.mark.parametrize("arguments", [("--bind", "127.0.0.1:0", "--bind", "0.0.0.0:8123"), ()])
+def test_an_open_address_that_only_gunicorn_knows_of(arguments: tuple[str, ...], tmp_path: Path):
+    """What it is told by hand goes before gunicorn.conf.py."""
+    process = start((*WEB, *arguments), tmp_path, **({} if arguments else {"GUNICORN_CMD_ARGS": "--bind=0.0.0.0:8123"}))
+    said = "0.0.0.0 is reachable from other machines, so OXILLAMA_API_KEYS must be set; or bind to 127.0.0.1"
+    assert (process.returncode, process.stderr) == (1, f"oxillama cannot start: {said}\n")
+
+
+def test_the_development_server_on_an_open_address_with_keys(tmp_path: Path):
+    process = start(DEVELOPMENT, tmp_path, OXILLAMA_BIND="0.0.0.0:8123", OXILLAMA_API_KEYS="sk-secret")
+    assert process.returncode == 1
+    assert "serves on loopback only; start `python -m oxillama` instead" in process.stderr
+    assert process.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [EVERYTHING, RUNNER, DEVELOPMENT], ids=" ".join)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 
-from tests.process_control import Server
+from tests.process_control import Server, wait_until
 from tests.processes.talk import Question, ask, client_of, ended, start_run
-from tests.raw_http import Http
-from tests.scripted_engine import Reply, ScriptedEngine, broken_chunks, http_error, server_error
+from tests.raw_http import Answer, Http
+from tests.scripted_engine import Call, Reply, ScriptedEngine, broken_chunks, http_error, server_error
 
 RED, RED_TOO, BLUE, WRONG = "sk-red-0123456789", "sk-red-abcdefghij", "sk-blue-0123456789", "sk-wrong-0123456789"
 ENGINE_KEY = "sk-engine-0123456789"
@@ -71,13 +72,14 @@ def test_no_key_and_no_text_is_seen_where_it_does_not_belong(server: Server, eng
         Reply([ANSWER]),
         server_error(),
         http_error(401, f"Bad key {ENGINE_KEY}", "invalid_request_error"),
+        http_error(400, f"What is {ENGINE_KEY}?", "invalid_request_error"),
         broken_chunks(),
         Reply([ANSWER], cut_after=1),
     )
     with client_of(server, api_key=RED) as client:
         assistant = client.beta.assistants.create(model="gpt-4o", instructions=INSTRUCTIONS)
         statuses = []
-        for _ in range(5):
+        for _ in range(6):
             thread = client.beta.threads.create(messages=[{"role": "user", "content": TEXT}])
             run = client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
             statuses.append(ended(client, run, 30).status)
@@ -85,12 +87,16 @@ def test_no_key_and_no_text_is_seen_where_it_does_not_belong(server: Server, eng
         assert statuses[0] == "completed" and "failed" in statuses
     for key in (WRONG, RED):
         Http(server.port).post(f"/v1/threads?key={key}", b'{"messages": [{"role": "user", "content": "' + TEXT.encode(), bearer(key))
+    told = [refused_by_the_engine(server, engine, status) for status in (400, 401, 404, 429, 500)]
+    told += [Http(server.port).get(path, headers) for path in ("/health", "/nowhere") for headers in ({}, bearer(RED), bearer(WRONG))]
     for role in ("web-worker", "runner"):
         server.wait_for(role, other_than=server.kill(role))
     assert f"Bearer {ENGINE_KEY}" in engine.headers[0]["authorization"]
     secrets = [key.encode() for key in (RED, RED_TOO, BLUE, WRONG, ENGINE_KEY)]
     log = server.log().encode()
     assert log
+    for answer in told:
+        assert not any(secret in answer.body + str(answer.headers).encode() for secret in secrets), answer
     for secret in (*secrets, TEXT.encode(), INSTRUCTIONS.encode(), ANSWER.encode()):
         assert secret not in log
     files = {path: path.read_bytes() for path in server.data_dir.rglob("*") if path.is_file()}
@@ -102,11 +108,34 @@ def test_no_key_and_no_text_is_seen_where_it_does_not_belong(server: Server, eng
         assert [path for path, content in files.items() if secret in content or secret in os.fsencode(path)] == []
 
 
-def test_others_on_this_machine_cannot_read_the_data(server: Server):
-    with client_of(server, api_key=RED) as client:
-        ended(client, start_run(client, ask(client)))
-    for path in (server.data_dir, *server.data_dir.rglob("*")):
-        assert path.stat().st_mode & 0o077 == 0 or path.name == "supervisord.pid", path
+@pytest.mark.parametrize("umask", [0, 0o777], ids=oct)
+def test_others_on_this_machine_cannot_read_the_data(engine: ScriptedEngine, umask: int):
+    engine.script(Reply(calls=[Call("look")]))
+    with Server(engine_url=engine.url, umask=umask) as server:
+        with client_of(server.wait_ready()) as client:
+            question = ask(client)
+            client.beta.threads.messages.update(question.message_id, thread_id=question.thread_id, metadata={"a": "b"})
+            tool: Any = {"type": "function", "function": {"name": "look"}}
+            messages: Any = [{"role": "user", "content": "And now?"}]
+            run = start_run(client, question, tools=[tool], additional_messages=messages)
+            wait_until(
+                lambda: client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id).required_action, 20, "a call is asked for"
+            )
+            client.beta.threads.delete(ask(client).thread_id)
+        found = [server.data_dir, *server.data_dir.rglob("*")]
+        modes = {str(path.relative_to(server.data_dir)): oct(path.stat().st_mode & 0o7777) for path in found}
+        private = {str(path.relative_to(server.data_dir)): oct(0o700 if path.is_dir() else 0o600) for path in found}
+        assert modes == private
+        assert {"supervisord.pid", "format.json", f"queue/active/{run.id}"} < set(modes) and len(modes) > 25
+        server.stop()
+
+
+def refused_by_the_engine(server: Server, engine: ScriptedEngine, status: int) -> Answer:
+    engine.script(http_error(status, f"Bad key {ENGINE_KEY}", "invalid_request_error", headers={"X-Key": ENGINE_KEY}))
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": TEXT}]}
+    answer = Http(server.port).post("/v1/chat/completions", body, bearer(RED))
+    assert answer.status >= 400
+    return answer
 
 
 def command_lines(server: Server) -> list[bytes]:

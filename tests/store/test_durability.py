@@ -101,8 +101,9 @@ def test_the_first_message_syncs_the_name_of_the_log_too(durable, recording):
 def test_a_thread_is_on_the_device_before_it_has_its_name(durable, recording):
     a_thread(durable, "x")
     assert recording.take() == [
-        *("write tmp/<new>", "sync tmp/<new>", "rename tmp/<new>/meta.json", "sync tmp/<new>"),
+        *("write tmp/<new>/meta.json", "sync tmp/<new>/meta.json"),
         *("write tmp/<new>/messages.jsonl", "sync tmp/<new>/messages.jsonl", "sync tmp/<new>"),
+        "sync tmp/<new>",
         *("rename <thread>", "sync projects/default/threads"),
     ]
 
@@ -117,7 +118,7 @@ def test_a_run_is_entered_before_it_is_written_and_told_of_before_it_is_offered(
         "sync <thread>",
         *replaced("run:status.json", "runs/<run>"),
         "sync runs",
-        *("write run:events.sse", "sync run:events.sse"),
+        "write run:events.sse",
     ]
 
 

@@ -10,18 +10,19 @@ import pytest
 
 from tests.web.test_refusals import ASSISTANTS, MESSAGES, RUN, RUNS, THREADS, USER, filled
 
+JSON_HEAD = "Host: localhost\r\nContent-Type: application/json\r\n"
 LARGEST = 8 * 1024 * 1024
 TOO_LARGE = (413, "The request body is larger than this server accepts.", "invalid_request_error", None, "request_too_large")
 #: The application never sees these requests: the server in front of it refuses them.
 UNREADABLE = {
     "not HTTP": b"hello\r\n\r\n",
-    "a request line too long": b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a header too long": b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-    "too many headers": b"GET /v1/models HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200 + b"\r\n",
-    "a header without a name": b"GET /v1/models HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n",
-    "two lengths": b"POST /v1/threads HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "a length that is none": b"POST /v1/threads HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    "a version to come": b"GET /v1/models HTTP/9.1\r\nHost: x\r\n\r\n",
+    "a request line too long": b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a header too long": b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    "too many headers": b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    "a header without a name": b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n: y\r\n\r\n",
+    "two lengths": b"POST /v1/threads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a length that is none": b"POST /v1/threads HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    "a version to come": b"GET /v1/models HTTP/9.1\r\nHost: localhost\r\n\r\n",
 }
 
 
@@ -89,12 +90,12 @@ def test_a_body_too_large(bare, objects, unchanged):
 
 def test_a_body_too_large_that_only_says_so(bare, objects, unchanged):
     """The answer does not wait for what is announced."""
-    head = f"POST {filled(MESSAGES, objects)} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {10**12}\r\n\r\n"
+    head = f"POST {filled(MESSAGES, objects)} HTTP/1.1\r\n{JSON_HEAD}Content-Length: {10**12}\r\n\r\n"
     assert bare.exchange(head.encode()).error == TOO_LARGE
 
 
 def test_a_chunked_body_too_large(bare, objects, unchanged):
-    head = f"POST {filled(MESSAGES, objects)} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"POST {filled(MESSAGES, objects)} HTTP/1.1\r\n{JSON_HEAD}Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     assert bare.exchange(head.encode() + chunk * 9 + b"0\r\n\r\n").error == TOO_LARGE
 
