@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
 from oxillama.objects.stream_event import message_event, message_so_far, run_event, step_event
 from oxillama.store import LockedThread, Store
+from oxillama.store.records import parsed
 
 #: run status -> why its open message is incomplete
 MESSAGE_REASONS = {"cancelled": "run_cancelled", "failed": "run_failed", "expired": "run_expired"}
@@ -76,8 +75,9 @@ def stored_message(thread: LockedThread, step: dict[str, Any]) -> dict[str, Any]
     """The message of a step as it came to the thread's log, or None."""
     if step["type"] != "message_creation":
         return None
-    line = thread.messages.find(step["step_details"]["message_creation"]["message_id"])
-    return None if line is None else orjson.loads(line)
+    message_id = step["step_details"]["message_creation"]["message_id"]
+    line = thread.messages.find(message_id)
+    return None if line is None else parsed(line, message_id)
 
 
 def begin_cancel(thread: LockedThread, run: dict[str, Any]) -> dict[str, Any]:

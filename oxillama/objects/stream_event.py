@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from oxillama.errors import CorruptRecord
 from oxillama.objects import run
 from oxillama.objects.message import GrowingContent
 
@@ -61,7 +62,7 @@ def error_event(message: str, code: str | None = None) -> bytes:
 
 def frames(data: bytes) -> list[tuple[str, bytes, int]]:
     """The whole frames in a piece of an event log: name, data, and the offset after each. A torn last frame is left out."""
-    return [(match[1].decode(), match[2], match.end()) for match in _FRAME.finditer(data)]
+    return [(match[1].decode("utf-8", "replace"), match[2], match.end()) for match in _FRAME.finditer(data)]
 
 
 def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:
@@ -70,15 +71,23 @@ def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:
     content = GrowingContent()
     for name, data, _ in frames(log):
         if name == "thread.message.created":
-            value = orjson.loads(data)
+            value = _loaded(data, message_id)
             if value["id"] == message_id:
                 message = value
         elif name == "thread.message.delta" and message is not None:
-            value = orjson.loads(data)
+            value = _loaded(data, message_id)
             if value["id"] == message_id:
                 for piece in value["delta"]["content"]:
                     content.fold(piece)
     return message and {**message, "content": content.parts()}
+
+
+def _loaded(data: bytes, message_id: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise CorruptRecord(message_id, f"the log of its run holds an event that is not JSON: {error}") from None
+    return value if isinstance(value, dict) else {"id": None}
 
 
 def _call_delta(step_id: str, call: dict[str, Any]) -> bytes:

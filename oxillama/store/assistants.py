@@ -13,6 +13,7 @@ from oxillama.store import locks
 from oxillama.store.disk import Disk
 from oxillama.store.layout import Layout
 from oxillama.store.paging import SortedIds, read_page
+from oxillama.store.records import parsed
 
 
 class AssistantStore:
@@ -37,7 +38,7 @@ class AssistantStore:
     def update(self, project: str, assistant_id: str, changes: dict[str, Any]) -> bytes:
         """Change fields of an Assistant; its new wire form. Raises NotFound."""
         with locks.exclusive(self._layout.assistants(project)):
-            content = orjson.dumps({**orjson.loads(self.get(project, assistant_id)), **changes})
+            content = orjson.dumps({**parsed(self.get(project, assistant_id), assistant_id), **changes})
             self._disk.replace(self._layout.assistant(project, assistant_id), content)
         return content
 

@@ -92,7 +92,7 @@ class Disk:
     def touch(self, path: str) -> None:
         """Create an empty file, or leave the one that is there. Never synced: for hints only."""
         with naming(path):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE))
 
     def unlink(self, path: str) -> bool:
         """Remove a file. False when it was not there: of several that try, exactly one gets True."""
@@ -115,9 +115,9 @@ class Disk:
         self.sync_directory(os.path.dirname(target))
 
     def open(self, path: str, flags: int) -> int:
-        """A descriptor. The caller closes it."""
+        """A descriptor. The caller closes it. A symbolic link is not followed: nothing is appended to what lies elsewhere."""
         with naming(path):
-            return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+            return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
 
     def write(self, fd: int, content: bytes) -> None:
         """Write all of it. One system call unless the disk is nearly full."""

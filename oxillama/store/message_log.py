@@ -15,6 +15,7 @@ from oxillama.store.layout import ThreadLayout
 from oxillama.store.line_reader import LineReader
 from oxillama.store.lines import Lines
 from oxillama.store.paging import read_page
+from oxillama.store.records import parsed
 
 _TOMBSTONE = b'"object":"thread.message.deleted"'
 
@@ -86,7 +87,7 @@ class MessageLog:
         """Ids of the Messages that a run wrote, found by reading the whole log, oldest first."""
         with self._lines.reader() as reader:
             lines = reader.forward(0, reader.end())
-            return [message_id for message_id, line in lines if orjson.loads(line).get("run_id") == run_id]
+            return [message_id for message_id, line in lines if parsed(line, message_id).get("run_id") == run_id]
 
     def _current(self, message_id: str, line: bytes) -> bytes | None:
         try:
@@ -97,7 +98,7 @@ class MessageLog:
 
 
 def _wire_form(message_id: str, line: bytes) -> bytes:
-    return orjson.dumps(legacy.message(orjson.loads(line))) if ids.is_legacy(message_id) else line
+    return orjson.dumps(legacy.message(parsed(line, message_id))) if ids.is_legacy(message_id) else line
 
 
 class _Followed:

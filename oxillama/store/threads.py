@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from oxillama import ids
-from oxillama.errors import CorruptRecord, NotFound
+from oxillama.errors import NotFound
 from oxillama.objects import run as run_object
 from oxillama.objects.page import Page, PageQuery
 from oxillama.objects.stream_event import message_so_far
@@ -21,6 +21,7 @@ from oxillama.store.layout import ThreadLayout
 from oxillama.store.lines import Lines
 from oxillama.store.message_log import MessageLog
 from oxillama.store.paging import Sequence, SortedIds, read_page
+from oxillama.store.records import parsed
 
 
 class ThreadFolder:
@@ -52,7 +53,7 @@ class ThreadFolder:
             content = self._disk.read(self._layout.meta)
         except FileNotFoundError:
             raise NotFound("thread", self.thread_id) from None
-        return orjson.dumps(legacy.thread(_parsed(content, self._layout.meta))) if ids.is_legacy(self.thread_id) else content
+        return orjson.dumps(legacy.thread(parsed(content, self._layout.meta))) if ids.is_legacy(self.thread_id) else content
 
     def require(self) -> None:
         """Raise NotFound unless the thread exists."""
@@ -69,7 +70,7 @@ class ThreadFolder:
 
     def load_run(self, run_id: str) -> dict[str, Any]:
         """A Run. Raises NotFound."""
-        return _parsed(self.read_run(run_id), self._layout.status(run_id))
+        return parsed(self.read_run(run_id), self._layout.status(run_id))
 
     def page_runs(self, query: PageQuery) -> Page:
         """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
@@ -83,7 +84,7 @@ class ThreadFolder:
             for run_id, _ in run_ids.backward(0, run_ids.end()):
                 status = self._run_or_none(run_id)
                 if status is not None:
-                    run = _parsed(status, self._layout.status(run_id))
+                    run = parsed(status, self._layout.status(run_id))
                     return run if run["status"] in run_object.ACTIVE else None
         return None
 
@@ -107,7 +108,7 @@ class ThreadFolder:
     def load_steps(self, run_id: str) -> list[dict[str, Any]]:
         """All steps of a Run, oldest first."""
         steps = (self._step_or_none(run_id, step_id) for step_id in self._step_ids(run_id))
-        return [_parsed(step, self._layout.steps(run_id)) for step in steps if step is not None]
+        return [parsed(step, self._layout.steps(run_id)) for step in steps if step is not None]
 
     def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
         """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
@@ -167,7 +168,7 @@ class ThreadFolder:
             content = self._disk.read(path)
         except FileNotFoundError:
             return None
-        return orjson.dumps(legacy.run(_parsed(content, path))) if ids.is_legacy(run_id) else content
+        return orjson.dumps(legacy.run(parsed(content, path))) if ids.is_legacy(run_id) else content
 
     def _runs_in_order(self) -> contextlib.AbstractContextManager[Sequence]:
         if ids.is_legacy(self.thread_id) and not os.path.exists(self._layout.runs_log):
@@ -187,7 +188,7 @@ class ThreadFolder:
         except FileNotFoundError:
             return None
         if ids.is_legacy(step_id):
-            return orjson.dumps(legacy.step(_parsed(content, path), self.load_run(run_id)))
+            return orjson.dumps(legacy.step(parsed(content, path), self.load_run(run_id)))
         return content
 
     def _step_ids(self, run_id: str) -> list[str]:
@@ -259,7 +260,7 @@ class LockedThread(ThreadFolder):
             lines = self._disk.read(path).split(b"\n")
         except FileNotFoundError:
             return
-        missing = [line for line in lines if self.messages.find(orjson.loads(line)["id"]) is None]
+        missing = [line for line in lines if self.messages.find(parsed(line, path)["id"]) is None]
         if missing:
             self.messages.append(missing)
         self._disk.unlink(path)
@@ -307,13 +308,3 @@ class LockedThread(ThreadFolder):
         if not os.path.exists(path):
             self._disk.make_directory(path)
             self._disk.sync_directory(os.path.dirname(path))
-
-
-def _parsed(content: bytes, path: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise CorruptRecord(path, f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise CorruptRecord(path, "not a JSON object")
-    return value
