@@ -1,4 +1,4 @@
-.PHONY: serve test test-compat test-generated test-races fuzz soak lint format
+.PHONY: serve test test-compat test-generated test-races fuzz soak bench lint format
 
 # Web, runner and embedded engine, kept alive by one process manager. Settings: see the table in README.md.
 serve:
@@ -24,6 +24,11 @@ test-compat:
 	@scripts/setup dev
 	@scripts/setup compat
 	.venv/bin/python -m pytest tests/compat -m ""
+
+# What the server costs, as ratios against references of the same run (under eight minutes); see bench/RESULTS.md.
+bench:
+	@scripts/setup bench
+	.venv/bin/python -m bench
 
 # Coverage-guided: any request to the application, any bytes in the files of a thread. FUZZ_SECONDS each; found inputs go to .fuzz.
 fuzz:

@@ -115,10 +115,10 @@ class Worker(ThreadWorker):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: let open streams come to an end, then stop."""
-        # The signal may come before the application was loaded.
-        application = getattr(self, "wsgi", None)
-        if application is not None and self.alive:
-            streams = application.extensions["oxillama"].streams
+        # The signal may come before the application was loaded, and another application has no streams.
+        parts = getattr(getattr(self, "wsgi", None), "extensions", {}).get("oxillama")
+        if parts is not None and self.alive:
+            streams = parts.streams
             streams.stop()
             self.method_queue.defer(streams.wake)
         super().handle_exit(sig, frame)
