@@ -1,4 +1,4 @@
-.PHONY: serve test test-crashes test-compat test-generated test-races soak lint format
+.PHONY: serve test test-crashes test-compat test-generated test-races fuzz soak bench lint format
 
 # Web, runner and embedded engine, kept alive by one process manager. Settings: see the table in README.md.
 serve:
@@ -29,6 +29,19 @@ test-compat:
 	@scripts/setup dev
 	@scripts/setup compat
 	.venv/bin/python -m pytest tests/compat -m ""
+
+# What the server costs, as ratios against references of the same run (under eight minutes); see bench/RESULTS.md.
+bench:
+	@scripts/setup bench
+	.venv/bin/python -m bench
+
+# Coverage-guided: any request to the application, any bytes in the files of a thread. FUZZ_SECONDS each; found inputs go to .fuzz.
+fuzz:
+	@scripts/setup dev
+	.venv/bin/python -m pip install -qq --disable-pip-version-check -r tests/fuzz/requirements.txt
+	mkdir -p .fuzz/requests .fuzz/store
+	for kind in requests store; do .venv/bin/python -m tests.fuzz.fuzz_$$kind .fuzz/$$kind -artifact_prefix=.fuzz/$$kind- \
+	    -max_total_time=$${FUZZ_SECONDS:-300} -max_len=2000 -timeout=60 || exit 1; done
 
 # The whole program under load while its processes are killed, then an audit of every write that was acknowledged.
 soak:

@@ -6,8 +6,9 @@ from flask import Blueprint, Flask
 
 from oxillama.settings import Settings
 from oxillama.store import Store
-from oxillama.web import assistants, error_handlers, health, messages, models, pass_through, runs, steps, threads
+from oxillama.web import assistants, error_handlers, health, messages, models, parsing, pass_through, runs, steps, threads
 from oxillama.web.base_urls import AZURE, OPENAI
+from oxillama.web.body_room import BodyRoom
 from oxillama.web.context import Context
 from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.headers import Frontage
@@ -27,8 +28,11 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     streams = StreamDesk(settings.max_streams)
-    app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping))
+    room = BodyRoom(arriving=settings.threads * settings.max_body_bytes, parsed=2 * settings.max_body_bytes)
+    app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping), room)
     error_handlers.register(app)
+    app.before_request(parsing.check_query)
+    app.teardown_request(parsing.give_back)
     app.register_blueprint(health.bp)
     for name, base_url in (("openai", OPENAI), ("azure", AZURE)):
         api = Blueprint(name, __name__, url_prefix=base_url)

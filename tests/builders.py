@@ -155,7 +155,9 @@ class Child:
     def finish(self, seconds: float = 60.0) -> int:
         life = os.pidfd_open(self.pid)
         try:
-            over = bool(select.select([life], [], [], seconds)[0])
+            waiting = select.poll()
+            waiting.register(life, select.POLLIN)
+            over = bool(waiting.poll(seconds * 1000))
             if not over:
                 os.kill(self.pid, signal.SIGKILL)
             _, status = os.waitpid(self.pid, 0)

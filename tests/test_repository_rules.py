@@ -16,7 +16,7 @@ from oxillama.settings import SETTINGS
 from oxillama.web.error_handlers import TABLE
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted((ROOT / "oxillama").rglob("*.py"))
+MODULES = sorted(path for package in ("oxillama", "bench") for path in (ROOT / package).rglob("*.py"))
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "service", "data", "info"}
 
 

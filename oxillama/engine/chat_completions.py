@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ import openai
 from oxillama.engine import dialect, faults
 from oxillama.engine.chunks import ChunkReader
 from oxillama.engine.interface import ChatRequest, Delta, Engine, Finished
+from oxillama.engine.markers import MarkerKnowledge
 from oxillama.engine.models import ModelChoice
 from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine.properties import EngineProperties
@@ -101,9 +103,12 @@ class ChatCompletionsEngine:
         self._models = ModelChoice(model_map or {}, lambda: self._question("GET", "/models", None))
         self._properties = EngineProperties(self._ask_root, context_tokens)
         self._tokens = TokenKnowledge(self._ask_root)
+        self._markers = MarkerKnowledge(self._ask_root, self._properties.is_llama_cpp)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """See `interface.Engine.stream`."""
+        said = await self._markers.break_up({"messages": request.messages, "tools": request.tools})
+        request = replace(request, **said)
         try:
             answer, asked = await self._open(request)
         except TimeoutError:
@@ -136,7 +141,7 @@ class ChatCompletionsEngine:
 
     async def count_tokens(self, text: str) -> int:
         """See `interface.Engine.count_tokens`."""
-        return await self._tokens.count_tokens(text)
+        return await self._tokens.count_tokens(await self._markers.break_up(text))
 
     async def close(self) -> None:
         """Hang up everything."""

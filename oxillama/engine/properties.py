@@ -35,6 +35,10 @@ class EngineProperties:
         supported = caps.get("supports_tools") if isinstance(caps, dict) else None
         return supported if isinstance(supported, bool) else None
 
+    async def is_llama_cpp(self) -> bool | None:
+        """Whether this is llama.cpp's server; None when the engine cannot say now."""
+        return "default_generation_settings" in await self._properties() or (False if self._said is not None else None)
+
     async def _properties(self) -> dict[str, Any]:
         if self._said is None:
             try:

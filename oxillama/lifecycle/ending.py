@@ -5,15 +5,16 @@ In this order a crash at any point leaves something that recovery can finish.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-import orjson
-
+from oxillama.errors import StoreError
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import frame, frames, message_event, message_so_far, run_event, step_event
+from oxillama.objects.stream_event import frame, frames, message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
+from oxillama.store.records import parsed
 
 #: run status -> why its open message is incomplete
 MESSAGE_REASONS = {"cancelled": "run_cancelled", "failed": "run_failed", "expired": "run_expired"}
@@ -57,8 +58,10 @@ def end(
     ended = run_object.moved(run, status, usage=usage, **changes)
     thread.write_run(ended)
     cancelling = [run_event(run_object.moved(run, "cancelling"))] if status == "cancelled" and run["status"] != "cancelling" else []
-    thread.events(run["id"]).append(b"".join([*untold(thread, run), *cancelling, run_event(ended)]))
-    store.queue.remove(run["id"])
+    with contextlib.suppress(StoreError):
+        # The run is over. What cannot be told now is told by recovery, which looks after the run for as long as it has an entry.
+        thread.events(run["id"]).append(b"".join([*untold(thread, run), *cancelling, run_event(ended)]))
+        store.queue.remove(run["id"])
     return ended
 
 
@@ -81,8 +84,9 @@ def stored_message(thread: LockedThread, step: dict[str, Any]) -> dict[str, Any]
     """The message of a step as it came to the thread's log, or None."""
     if step["type"] != "message_creation":
         return None
-    line = thread.messages.find(step["step_details"]["message_creation"]["message_id"])
-    return None if line is None else orjson.loads(line)
+    message_id = step["step_details"]["message_creation"]["message_id"]
+    line = thread.messages.find(message_id)
+    return None if line is None else parsed(line, message_id)
 
 
 def begin_cancel(thread: LockedThread, run: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +134,7 @@ def drop_untold_step(thread: LockedThread, run_id: str) -> None:
     if step is None or step["step_details"].get("tool_calls") or stored_message(thread, step) is not None:
         return
     told = frames(thread.events(run_id).read_all())
-    if not any(name == "thread.run.step.created" and orjson.loads(data)["id"] == step["id"] for name, data, _ in told):
+    if not any(name == "thread.run.step.created" and data.startswith(b'{"id":"%b"' % step["id"].encode()) for name, data, _ in told):
         thread.take_back(run_id, step["id"])
 
 
@@ -140,7 +144,7 @@ def _cut_short(thread: LockedThread, run: dict[str, Any], step: dict[str, Any], 
     if stored is not None or step["type"] != "message_creation":
         return stored
     message_id = step["step_details"]["message_creation"]["message_id"]
-    message = message_so_far(thread.events(run["id"]).read_all(), message_id)
+    message = thread.events(run["id"]).message_so_far(message_id)
     return None if message is None else message_object.finish(message, message["content"], reason)
 
 

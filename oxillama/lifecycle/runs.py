@@ -18,6 +18,7 @@ from oxillama.objects.stream_event import frame, run_event, step_event
 from oxillama.objects.thread import new_thread
 from oxillama.settings import MOST_MESSAGES, MOST_RUNS
 from oxillama.store import LockedThread, Store, ThreadFolder
+from oxillama.store.records import parsed
 from oxillama.store.run_queue import ActiveRun
 
 #: When to come back with a run for which there is no place. The SDKs wait that long and try twice.
@@ -91,11 +92,16 @@ def create_thread_and_run(
 
     entry = ActiveRun(run["id"], project, thread["id"], run["expires_at"])
     store.queue.save(entry)
-    store.create_thread(project, thread, fill)
-    with store.thread(project, thread["id"]).locked():
-        # Race: recovery drops an entry whose thread does not come to be, and this machine may have been asleep in between.
-        if store.queue.load(run["id"]) is None:
-            store.queue.save(entry)
+    try:
+        store.create_thread(project, thread, fill)
+        with store.thread(project, thread["id"]).locked():
+            # Race: recovery drops an entry whose thread does not come to be, and this machine may have been asleep in between.
+            if store.queue.load(run["id"]) is None:
+                store.queue.save(entry)
+    except StoreError:
+        # The entry is dropped by recovery, now that there is no thread for it.
+        store.discard_thread(project, thread["id"])
+        raise
     store.queue.offer(run["id"])
     return run
 
@@ -185,7 +191,7 @@ def _require_something_to_answer(run: dict[str, Any], messages: list[dict[str, A
     """behaviour.md, section 3: preconditions."""
     if run["instructions"] or any(message["role"] == "user" for message in messages):
         return
-    if thread is not None and any(orjson.loads(message)["role"] == "user" for message in thread.messages.newest_first()):
+    if thread is not None and any(parsed(message, thread.thread_id)["role"] == "user" for message in thread.messages.newest_first()):
         return
     text = "Run creation requires a Thread with a user message or an assistant with instructions."
     raise InvalidRequest(text, None, "invalid_thread")

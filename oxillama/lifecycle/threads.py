@@ -15,6 +15,7 @@ from oxillama.objects.message import caller_message
 from oxillama.objects.thread import new_thread
 from oxillama.settings import MOST_MESSAGES
 from oxillama.store import LockedThread, Store, ThreadFolder
+from oxillama.store.records import parsed
 from oxillama.store.run_queue import ActiveRun
 
 
@@ -34,7 +35,7 @@ def create_thread(store: Store, project: str, values: dict[str, Any], most_messa
 def modify_thread(folder: ThreadFolder, changes: dict[str, Any]) -> bytes:
     """Change fields of a Thread; its new wire form. Raises NotFound."""
     with folder.locked() as thread:
-        return thread.write({**orjson.loads(thread.read()), **changes})
+        return thread.write({**parsed(thread.read(), thread.thread_id), **changes})
 
 
 def delete_thread(store: Store, folder: ThreadFolder) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def create_message(folder: ThreadFolder, values: dict[str, Any], most_messages: 
 def modify_message(folder: ThreadFolder, message_id: str, changes: dict[str, Any]) -> bytes:
     """Change fields of a Message, also while a run is active; its new wire form. Raises NotFound."""
     with folder.locked() as thread:
-        message = orjson.loads(_finished_message(thread, message_id))
+        message = parsed(_finished_message(thread, message_id), message_id)
         return thread.write_overlay(message_id, {**message, **changes}) if changes else orjson.dumps(message)
 
 

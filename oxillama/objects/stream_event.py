@@ -61,7 +61,7 @@ def error_event(message: str, code: str | None = None) -> bytes:
 
 def frames(data: bytes) -> list[tuple[str, bytes, int]]:
     """The whole frames in a piece of an event log: name, data, and the offset after each. A torn last frame is left out."""
-    return [(match[1].decode(), match[2], match.end()) for match in _FRAME.finditer(data)]
+    return [(match[1].decode("utf-8", "replace"), match[2], match.end()) for match in _FRAME.finditer(data)]
 
 
 def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:

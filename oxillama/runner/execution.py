@@ -8,7 +8,7 @@ import logging
 
 from oxillama import clock
 from oxillama.engine.interface import Engine
-from oxillama.errors import ClaimLost, EngineError, EngineRefused, OxillamaError
+from oxillama.errors import ClaimLost, EngineError, EngineRefused, OxillamaError, StoreFull, StoreUnavailable
 from oxillama.lifecycle.claim import Claim
 from oxillama.lifecycle.recovery import DIED
 from oxillama.runner.turn import Turn, blocking
@@ -30,7 +30,11 @@ class Stopping:
 
 
 async def execute(claim: Claim, engine: Engine, stopping: Stopping) -> None:
-    """Work on a claimed run until there is nothing more to do for this runner. Never raises but for CancelledError."""
+    """Work on a claimed run until there is nothing more to do for this runner.
+
+    Raises:
+        StoreError: the end of the run could not be written; it is left to recovery.
+    """
     run_id = claim.run["id"]
     turn = asyncio.create_task(Turn(claim, engine).run(), name=run_id)
     try:
@@ -53,6 +57,9 @@ async def execute(claim: Claim, engine: Engine, stopping: Stopping) -> None:
         await blocking(claim.settle)
     except EngineError as error:
         await _engine_failed(claim, error, stopping)
+    except (StoreFull, StoreUnavailable) as error:
+        # The disk may not take the run's end either. Recovery goes on from what is stored, as soon as it can.
+        log.error("run %s: %s", run_id, error)
     except Exception:
         log.exception("run %s failed", run_id)
         # When not even that can be written, recovery ends the run later.

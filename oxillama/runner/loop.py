@@ -10,7 +10,7 @@ from inotify_simple import INotify, flags
 
 from oxillama import clock
 from oxillama.engine.interface import Engine
-from oxillama.errors import NotFound, OxillamaError
+from oxillama.errors import NotFound, OxillamaError, StoreError
 from oxillama.lifecycle.claim import Claim
 from oxillama.lifecycle.recovery import recover
 from oxillama.runner.execution import Stopping, execute
@@ -25,6 +25,7 @@ SWEEP_SECONDS = 60.0
 #: How long runs that stream may go on when the runner is told to stop.
 GRACE_SECONDS = 3.0
 _POLL_SECONDS = 0.05
+_QUEUE, _RECOVERY = "the queue", "what nobody looks after"
 
 
 class Runner:
@@ -60,7 +61,11 @@ class Runner:
         try:
             while not self._stopping.soon.is_set():
                 self._offered.clear()
-                self._claim_offered()
+                try:
+                    self._claim_offered()
+                    self._told.pop(_QUEUE, None)
+                except StoreError as error:
+                    self._tell_once(_QUEUE, error)
                 await self._wait_for_offer(_POLL_SECONDS if watch is None else RECOVERY_SECONDS)
         finally:
             recovering.cancel()
@@ -80,10 +85,13 @@ class Runner:
     async def _work_on(self, run_id: str) -> None:
         try:
             claim = await blocking(Claim.take, self._store, run_id, self._id)
+            self._told.pop(run_id, None)
             if claim is not None:
                 await execute(claim, self._engine, self._stopping)
-        except OxillamaError as error:
-            log.error("run %s: %s", run_id, error)
+        except Exception as error:
+            self._tell_once(run_id, error)
+            # What is still offered would be claimed again at once, and for as long as the disk is at fault.
+            await asyncio.sleep(RECOVERY_SECONDS)
         finally:
             del self._working[run_id]
             self._offered.set()
@@ -116,13 +124,12 @@ class Runner:
         while True:
             try:
                 await blocking(self._recover_all)
+                self._told.pop(_RECOVERY, None)
                 if loop.time() - swept > SWEEP_SECONDS:
                     swept = loop.time()
                     await blocking(self._store.sweep)
-            except OxillamaError as error:
-                log.error("recovery: %s", error)
-            except Exception:
-                log.exception("recovery failed")
+            except Exception as error:
+                self._tell_once(_RECOVERY, error)
             await asyncio.sleep(RECOVERY_SECONDS)
 
     def _recover_all(self) -> None:
@@ -137,15 +144,16 @@ class Runner:
                 ours = entry.runner == self._id
                 if ours or self._needs_care(entry, run_id in offered, run_id in unoffered):
                     recover(self._store, entry, abandoned=ours)
+                    self._told.pop(run_id, None)
             except Exception as error:
                 # One run that cannot be read must not keep the others from being looked after.
                 self._tell_once(run_id, error)
 
-    def _tell_once(self, run_id: str, error: Exception) -> None:
+    def _tell_once(self, what: str, error: Exception) -> None:
         told = f"{type(error).__name__}: {error}"
-        if self._told.get(run_id) != told:
-            self._told[run_id] = told
-            log.error("run %s cannot be recovered: %s", run_id, told, exc_info=not isinstance(error, OxillamaError))
+        if self._told.get(what) != told:
+            self._told[what] = told
+            log.error("%s cannot be worked on: %s", what, told, exc_info=not isinstance(error, OxillamaError))
 
     def _needs_care(self, entry: ActiveRun, offered: bool, was_unoffered: bool) -> bool:
         if entry.runner is not None:

@@ -192,15 +192,15 @@ class Variants(Checked):
         return self._schemas[str(name)].load(checked)
 
 
-class Array(Checked, fields.List):
-    """A list of things of one kind."""
+class Array(Checked):
+    """A list of things of one kind. The first that is wrong ends it: marshmallow's own would make an error for each of a million."""
 
     accepts = (list,)
 
     def __init__(self, inner: Checked, *, max_length: int | None = None, allow_empty: bool = True, **kwargs: Any) -> None:
-        super().__init__(inner, **kwargs)
+        super().__init__(**kwargs)
         self.noun = f"array of {inner.noun}s"
-        self.max_length, self.allow_empty = max_length, allow_empty
+        self._inner, self.max_length, self.allow_empty = inner, max_length, allow_empty
 
     def check(self, value: list[Any]) -> None:
         """Empty or too long."""
@@ -208,6 +208,15 @@ class Array(Checked, fields.List):
             raise problems.empty("array").error()
         if self.max_length is not None and len(value) > self.max_length:
             raise problems.too_long("array", self.max_length, len(value)).error()
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> list[Any]:
+        checked = []
+        for position, one in enumerate(super()._deserialize(value, attr, data, **kwargs)):
+            try:
+                checked.append(self._inner.deserialize(one))
+            except ValidationError as error:
+                raise ValidationError({position: error.messages}) from None
+        return checked
 
 
 class StringOr(Checked):

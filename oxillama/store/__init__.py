@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
-from oxillama.errors import StoreUnavailable
+from oxillama.errors import CorruptRecord, StoreUnavailable
 from oxillama.store.assistants import AssistantStore
-from oxillama.store.disk import Disk
+from oxillama.store.disk import Disk, naming
 from oxillama.store.file_system import refuse_network_file_system
 from oxillama.store.layout import Layout, ThreadLayout
+from oxillama.store.records import parsed
 from oxillama.store.run_queue import RunQueue
 from oxillama.store.threads import LockedThread, ThreadFolder
 
@@ -23,6 +24,9 @@ from oxillama.store.threads import LockedThread, ThreadFolder
 FORMAT = 1
 
 _LEFTOVER_AGE_SECONDS = 3600
+
+#: No file system gives less to a file that holds anything, unless it puts it beside the name.
+_BLOCK_BYTES = 4096
 
 
 class Store:
@@ -66,9 +70,7 @@ class Store:
     def create_project(self, project: str) -> None:
         """Make room for a project, if it has none yet."""
         for folder in (self._layout.project(project), self._layout.assistants(project), self._layout.threads(project)):
-            if not os.path.isdir(folder):
-                self._disk.make_directory(folder)
-                self._disk.sync_directory(os.path.dirname(folder))
+            self._disk.add_directory(folder)
 
     def thread(self, project: str, thread_id: str) -> ThreadFolder:
         """A thread, whether it exists or not. `thread_id` must have passed `ids.check`."""
@@ -83,23 +85,38 @@ class Store:
             fill: writes its first messages and runs.
         """
         folder = self._disk.temporary_path()
-        self._disk.make_directory(folder)
-        paths, content = ThreadLayout(folder), orjson.dumps(thread)
-        self._disk.create(paths.meta, content)
-        fill(LockedThread(self._disk, paths, self.queue, project, thread["id"]))
-        self._disk.sync_directory(folder)
-        self._disk.rename(folder, self._layout.thread(project, thread["id"]).folder)
+        try:
+            self._disk.make_directory(folder)
+            paths, content = ThreadLayout(folder), orjson.dumps(thread)
+            self._disk.create(paths.meta, content)
+            fill(LockedThread(self._disk, paths, self.queue, project, thread["id"]))
+            self._disk.sync_directory(folder)
+            self._disk.rename(folder, self._layout.thread(project, thread["id"]).folder)
+        except BaseException:
+            # A full disk needs the space, and nobody was told of a thread whose name could not be synced.
+            self._disk.remove_tree(folder)
+            self.discard_thread(project, thread["id"])
+            raise
         return content
+
+    def discard_thread(self, project: str, thread_id: str) -> None:
+        """Remove a Thread that nobody was told of, as far as that can be done."""
+        self._disk.remove_tree(self._layout.thread(project, thread_id).folder)
 
     def delete_thread(self, thread: LockedThread) -> None:
         """Delete a Thread and all that is in it."""
         thread.remove(self._layout.trash)
 
     def check_writable(self) -> None:
-        """Raise an error of the store unless something can be written just now."""
+        """Raise an error of the store unless something can be written just now: a name and a block, for either may have run out."""
         path = self._disk.temporary_path()
-        self._disk.touch(path)
-        self._disk.unlink(path)
+        fd = self._disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            self._disk.write(fd, bytes(_BLOCK_BYTES))
+            self._disk.sync(fd)
+        finally:
+            os.close(fd)
+            self._disk.unlink(path)
 
     def sweep(self) -> None:
         """Remove what was deleted, and what crashes left in places where nothing stays."""
@@ -109,8 +126,9 @@ class Store:
         for name in self._disk.names(self._layout.temporary):
             path = os.path.join(self._layout.temporary, name)
             try:
-                if os.stat(path).st_mtime > oldest:
-                    continue
+                with naming(path):
+                    if os.stat(path).st_mtime > oldest:
+                        continue
             except FileNotFoundError:
                 continue
             if os.path.isdir(path):
@@ -120,9 +138,11 @@ class Store:
 
     def _check_format(self) -> None:
         try:
-            found = orjson.loads(self._disk.read(self._layout.format))["format"]
+            found = parsed(self._disk.read(self._layout.format), self._layout.format).get("format")
         except FileNotFoundError:
             self._disk.replace(self._layout.format, orjson.dumps({"format": FORMAT}))
             return
+        if not isinstance(found, int):
+            raise CorruptRecord(self._layout.format, "`format` is not a number")
         if found > FORMAT:
             raise StoreUnavailable(self._layout.root, f"written by a later version of oxillama (format {found}, this one knows {FORMAT})")

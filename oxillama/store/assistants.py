@@ -13,6 +13,7 @@ from oxillama.store import locks
 from oxillama.store.disk import Disk
 from oxillama.store.layout import Layout
 from oxillama.store.paging import SortedIds, read_page
+from oxillama.store.records import parsed, whole
 
 
 class AssistantStore:
@@ -28,25 +29,26 @@ class AssistantStore:
         return content
 
     def get(self, project: str, assistant_id: str) -> bytes:
-        """An Assistant in wire form. Raises NotFound."""
+        """An Assistant in wire form. Raises NotFound, CorruptRecord."""
+        path = self._layout.assistant(project, assistant_id)
         try:
-            return self._disk.read(self._layout.assistant(project, assistant_id))
+            return whole(self._disk.read(path), path)
         except FileNotFoundError:
             raise NotFound("assistant", assistant_id) from None
 
     def update(self, project: str, assistant_id: str, changes: dict[str, Any]) -> bytes:
         """Change fields of an Assistant; its new wire form. Raises NotFound."""
         with locks.exclusive(self._layout.assistants(project)):
-            content = orjson.dumps({**orjson.loads(self.get(project, assistant_id)), **changes})
+            content = orjson.dumps({**parsed(self.get(project, assistant_id), assistant_id), **changes})
             self._disk.replace(self._layout.assistant(project, assistant_id), content)
         return content
 
     def delete(self, project: str, assistant_id: str) -> None:
         """Remove an Assistant. Runs keep their own copy of what they need. Raises NotFound."""
-        with locks.exclusive(self._layout.assistants(project)):
+        folder = self._layout.assistants(project)
+        with locks.exclusive(folder), self._disk.syncing_names(folder):
             if not self._disk.unlink(self._layout.assistant(project, assistant_id)):
                 raise NotFound("assistant", assistant_id)
-            self._disk.sync_directory(self._layout.assistants(project))
 
     def page(self, project: str, query: PageQuery) -> Page:
         """A part of the list. A cursor may name one that was deleted; nothing tells that from one that never was."""

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
-from oxillama.errors import StoreFull, StoreUnavailable
+from oxillama.errors import StoreError, StoreFull, StoreUnavailable
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -59,6 +59,16 @@ class Disk:
             return False
         return True
 
+    def read_at(self, fd: int, length: int, position: int) -> bytes:
+        """A piece of an open file: shorter than asked for at its end."""
+        with naming(fd):
+            return os.pread(fd, length, position)
+
+    def size(self, fd: int) -> int:
+        """Bytes in an open file."""
+        with naming(fd):
+            return os.fstat(fd).st_size
+
     def names(self, path: str) -> list[str]:
         """The names in a directory, in no order; none when it does not exist."""
         try:
@@ -77,23 +87,30 @@ class Disk:
         finally:
             os.close(fd)
 
-    def replace(self, path: str, content: bytes) -> None:
-        """Put a file in place, so that every reader sees the old one or the new one, whole."""
+    def replace(self, path: str, content: bytes) -> bytes:
+        """Put a file in place, so that every reader sees the old one or the new one, whole. Gives the content back.
+
+        Raises:
+            StoreFull, StoreUnavailable: the old one is still there; or the new one, if all that failed was the sync of its name.
+        """
         temporary = self.temporary_path()
-        with naming(path):
+        with self.syncing_names(os.path.dirname(path)), naming(path):
             try:
                 self.create(temporary, content)
                 os.rename(temporary, path)
-            except BaseException:
+            except BaseException as error:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
+                if isinstance(error, StoreError):
+                    # Named by what it was to become: the name of a temporary file tells nobody anything.
+                    raise type(error)(path, error.reason) from error
                 raise
-        self.sync_directory(os.path.dirname(path))
+        return content
 
     def touch(self, path: str) -> None:
         """Create an empty file, or leave the one that is there. Never synced: for hints only."""
         with naming(path):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE))
 
     def unlink(self, path: str) -> bool:
         """Remove a file. False when it was not there: of several that try, exactly one gets True."""
@@ -113,16 +130,21 @@ class Disk:
         with naming(path), contextlib.suppress(FileExistsError):
             os.mkdir(path, DIRECTORY_MODE)
 
+    def add_directory(self, path: str) -> None:
+        """Create a directory where there is none, in one that is there already; the name is synced."""
+        if not self.exists(path):
+            self.make_directory(path)
+            self.sync_directory(os.path.dirname(path))
+
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory to a new name; the name is synced."""
-        with naming(target):
+        with self.syncing_names(os.path.dirname(target)), naming(target):
             os.rename(source, target)
-        self.sync_directory(os.path.dirname(target))
 
     def open(self, path: str, flags: int) -> int:
-        """A descriptor. The caller closes it."""
+        """A descriptor. The caller closes it. A symbolic link is not followed: nothing is appended to what lies elsewhere."""
         with naming(path):
-            return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+            return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
 
     def write(self, fd: int, content: bytes) -> None:
         """Write all of it. One system call unless the disk is nearly full."""
@@ -139,17 +161,40 @@ class Disk:
         """Wait until a file's content is on the device."""
         if self.durable:
             with naming(fd):
-                os.fdatasync(fd)
-
-    def sync_directory(self, path: str) -> None:
-        """Wait until the names in a directory are on the device."""
-        if self.durable:
-            with naming(path):
-                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+                    os.fdatasync(fd)
+                except OSError:
+                    # What memory still holds may not be on the device, and nobody will be told again: whoever looks next must look there.
+                    with contextlib.suppress(OSError):
+                        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                    raise
+
+    def sync_directory(self, path: str, opened: int | None = None) -> None:
+        """Wait until the names in a directory are on the device. It is opened for that, unless it is `opened` already."""
+        if not self.durable:
+            return
+        fd = self._open_directory(path) if opened is None else opened
+        try:
+            with naming(path):
+                os.fsync(fd)
+        finally:
+            if opened is None:
+                os.close(fd)
+
+    @contextlib.contextmanager
+    def syncing_names(self, path: str) -> Iterator[None]:
+        """Sync the names in a directory after the block, which changes some. It is opened before: nothing is changed when that fails."""
+        opened = self._open_directory(path) if self.durable else None
+        try:
+            yield
+            self.sync_directory(path, opened)
+        finally:
+            if opened is not None:
+                os.close(opened)
+
+    def _open_directory(self, path: str) -> int:
+        with naming(path):
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def temporary_path(self) -> str:
         """A name that nobody else uses, for something that is not in place yet."""
@@ -163,11 +208,11 @@ def naming(path: str | int) -> Iterator[None]:
         yield
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
-    except FileExistsError:
+    except (FileExistsError, BlockingIOError):
         raise
     except OSError as error:
         kind = StoreFull if error.errno in _FULL else StoreUnavailable
-        raise kind(error.filename or _named(path), error.strerror or type(error).__name__) from error
+        raise kind(_named(path), error.strerror or type(error).__name__) from error
 
 
 def _named(path: str | int) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from oxillama.errors import ClaimLost
+from oxillama.errors import ClaimLost, CorruptRecord
+from oxillama.objects.stream_event import message_so_far
 from oxillama.store.disk import Disk, naming
 from oxillama.store.locks import holding
 
@@ -30,8 +32,8 @@ class EventLog:
         fd = self._disk.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             with holding(fd, self.path):
-                size = os.fstat(fd).st_size
-                whole = size if _ends_with_frame(fd, size) else _last_frame_end(os.pread(fd, size, 0))
+                size = self._disk.size(fd)
+                whole = size if _ends_with_frame(self._disk, fd, size) else _last_frame_end(self._disk.read_at(fd, size, 0))
                 if whole < size:
                     self._disk.truncate(fd, whole)
                 self._disk.write(fd, frames)
@@ -58,9 +60,16 @@ class EventLog:
             return b""
         return log[: _last_frame_end(log)]
 
+    def message_so_far(self, message_id: str) -> dict[str, Any] | None:
+        """A Message as far as the log tells it; None when it was never announced. Raises CorruptRecord."""
+        try:
+            return message_so_far(self.read_all(), message_id)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptRecord(self.path, f"an event of it is not what it should be: {type(error).__name__}") from None
+
     def reader(self) -> EventReader:
         """Follow the log from any position. FileNotFoundError when there is none."""
-        return EventReader(self._disk.open(self.path, os.O_RDONLY))
+        return EventReader(self._disk, self._disk.open(self.path, os.O_RDONLY))
 
     def writer(self, run_id: str) -> EventWriter:
         """For the runner that owns the run: appends from here on, as long as nobody else does."""
@@ -70,28 +79,28 @@ class EventLog:
 class EventReader:
     """One reader's descriptor; it stays good when the log is moved away with its thread. Close it."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, disk: Disk, fd: int) -> None:
+        self._disk, self._fd = disk, fd
 
     def read(self, position: int) -> bytes:
         """Whole frames behind `position`; empty when there are none yet."""
-        data = os.pread(self._fd, _LONGEST_READ, position)
+        data = self._disk.read_at(self._fd, _LONGEST_READ, position)
         end = _last_frame_end(data)
         if end == 0 and len(data) == _LONGEST_READ:
-            data = os.pread(self._fd, os.fstat(self._fd).st_size - position, position)
+            data = self._disk.read_at(self._fd, self._disk.size(self._fd) - position, position)
             end = _last_frame_end(data)
         return data[:end]
 
     def is_position(self, position: int) -> bool:
         """Whether a frame can begin at this offset, now or later."""
-        return position <= os.fstat(self._fd).st_size and _ends_with_frame(self._fd, position)
+        return position <= self._disk.size(self._fd) and _ends_with_frame(self._disk, self._fd, position)
 
     def last_event_before(self, position: int) -> str | None:
         """The name of the event that ends at `position`; None at the beginning."""
         length, start = _LONGEST_READ, -1
         while start < 0:
             length = min(2 * length, position)
-            before = os.pread(self._fd, length, position - length)
+            before = self._disk.read_at(self._fd, length, position - length)
             # Two bytes before the frame end the one before it; the first frame has none.
             start = before.rfind(b"\n\nevent: ", 0, -1)
             if length == position:
@@ -110,7 +119,7 @@ class EventWriter:
     def __init__(self, disk: Disk, path: str, run_id: str) -> None:
         self._disk, self._path, self._run_id = disk, path, run_id
         self._fd = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        self._end = os.fstat(self._fd).st_size
+        self._end = self._disk.size(self._fd)
 
     def append(self, frames: bytes) -> None:
         """Add whole frames.
@@ -119,7 +128,7 @@ class EventWriter:
             ClaimLost: somebody else has written, so the run is no longer ours alone: its status must be read again.
         """
         with holding(self._fd, self._path):
-            if os.fstat(self._fd).st_size != self._end:
+            if self._disk.size(self._fd) != self._end:
                 raise ClaimLost(self._run_id)
             self._disk.write(self._fd, frames)
             self._end += len(frames)
@@ -129,8 +138,8 @@ class EventWriter:
         os.close(self._fd)
 
 
-def _ends_with_frame(fd: int, position: int) -> bool:
-    return position == 0 or os.pread(fd, 2, max(position - 2, 0)) == _FRAME_END
+def _ends_with_frame(disk: Disk, fd: int, position: int) -> bool:
+    return position == 0 or disk.read_at(fd, 2, max(position - 2, 0)) == _FRAME_END
 
 
 def _last_frame_end(data: bytes) -> int:

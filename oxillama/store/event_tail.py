@@ -91,7 +91,7 @@ class Watcher:
 
     def _started(self) -> INotify | None:
         """The inotify instance of this process: never one that a parent made before it forked."""
-        if self._process != os.getpid():
+        if self._process != os.getpid() or self._inotify is None:
             self._process, self._watched, self._inotify = os.getpid(), {}, None
             try:
                 self._inotify = INotify()

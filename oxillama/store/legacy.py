@@ -67,6 +67,14 @@ def run(stored: dict[str, Any]) -> dict[str, Any]:
     return {**blank, **known, **times, "last_error": _last_error(stored)}
 
 
+def abandoned(unfinished: dict[str, Any]) -> dict[str, Any]:
+    """A Run in today's form that nobody works on any more, ended."""
+    if unfinished["status"] == "cancelling":
+        return run_object.moved(unfinished, "cancelled")
+    error = {"code": "server_error", "message": "The server that worked on this run was stopped."}
+    return run_object.moved(unfinished, "failed", last_error=error)
+
+
 def step(stored: dict[str, Any], owner: dict[str, Any]) -> dict[str, Any]:
     """A RunStep of the Run `owner`. One that was left open by a run which is over is shown to have ended with it."""
     details = stored.get("step_details") or {}

@@ -26,12 +26,13 @@ def has_at_least(path: str, lines: int) -> bool:
     """
     try:
         with naming(path):
+            if os.stat(path).st_size < lines * SHORTEST_LINE:
+                return False
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        status = os.fstat(fd)
-        return status.st_size >= lines * SHORTEST_LINE and _count(fd, (path, status.st_ino)) >= lines
+        return _count(fd, (path, os.fstat(fd).st_ino)) >= lines
     finally:
         os.close(fd)
 

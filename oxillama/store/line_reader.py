@@ -6,16 +6,18 @@ oxillama-server 0.1.3 have ids that do not sort; they stand before all of ours a
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
 import orjson
 
 from oxillama import ids
+from oxillama.errors import CorruptRecord
+from oxillama.store.disk import Disk
 
 _BLOCK = 16 * 1024
 _OPENING = b'{"id":"'
+_SPOILT = "a line of it is not a JSON object that begins with its id; `python -m oxillama check` tells which"
 _OURS = re.compile(rb'\{"id":"([a-z]+_[0-9A-Za-z]{%d})"' % (ids.STAMP_LENGTH + ids.RANDOM_LENGTH))
 
 
@@ -23,16 +25,20 @@ class LineReader:
     """A sequence of objects (see `paging.Sequence`); positions are byte offsets.
 
     Args:
+        disk: what to read from.
         fd: an open descriptor of the log, which the caller closes; None when there is no log.
+        path: of the log, for errors.
+        adopted: oxillama-server 0.1.3 began it, which wrote on behind a torn line: those are passed over, for nobody was told that they are
+            stored. In a log of ours a line that is no object is an error, for it was one.
     """
 
-    def __init__(self, fd: int | None) -> None:
-        self._fd = -1 if fd is None else fd
+    def __init__(self, disk: Disk, fd: int | None, path: str, *, adopted: bool) -> None:
+        self._disk, self._fd, self._path, self._adopted = disk, -1 if fd is None else fd, path, adopted
         # Nearly every question is about the end, so that is read at once and kept; of most logs it is all there is.
-        self._tail_start, self._tail = 0, b"" if fd is None else os.pread(fd, _BLOCK, 0)
+        self._tail_start, self._tail = 0, b"" if fd is None else disk.read_at(fd, _BLOCK, 0)
         if len(self._tail) == _BLOCK:
-            self._tail_start = max(0, os.fstat(self._fd).st_size - _BLOCK)
-            self._tail = os.pread(self._fd, _BLOCK, self._tail_start)
+            self._tail_start = max(0, disk.size(self._fd) - _BLOCK)
+            self._tail = disk.read_at(self._fd, _BLOCK, self._tail_start)
         # Shorter than it was a moment ago where a writer has cut off a torn line since.
         self._size = self._tail_start + len(self._tail)
         self._end = self._whole_end()
@@ -47,11 +53,11 @@ class LineReader:
 
     def forward(self, low: int, high: int) -> Iterator[tuple[str, bytes]]:
         """Ids and objects between two offsets, oldest first."""
-        return _objects(self._split_forward(low, high))
+        return self._objects(self._split_forward(low, high))
 
     def backward(self, low: int, high: int) -> Iterator[tuple[str, bytes]]:
         """Ids and objects between two offsets, newest first."""
-        return _objects(self._split_backward(low, high))
+        return self._objects(self._split_backward(low, high))
 
     def span(self, object_id: str) -> tuple[int, int] | None:
         """Offsets of an object's line and of the line after it; None when the log does not hold it."""
@@ -64,6 +70,13 @@ class LineReader:
         start = self._find(opening, low, high)
         if start is None:
             start = self._find(opening, 0, self._end)
+        if (
+            start is None
+            and not self._adopted
+            and any(line.strip() and not (_OURS.match(line) or ids.is_legacy(_id_of(line))) for line in self._split_forward(0, self._end))
+        ):
+            # It may be the one that was asked for.
+            raise CorruptRecord(self._path, _SPOILT)
         return None if start is None else (start, self._end_of_line(start))
 
     def get(self, object_id: str) -> bytes | None:
@@ -90,7 +103,7 @@ class LineReader:
         """At most `length` bytes from an offset on."""
         if start >= self._tail_start:
             return self._tail[start - self._tail_start :][:length]
-        return os.pread(self._fd, length, start)
+        return self._disk.read_at(self._fd, length, start)
 
     def _bisect(self, object_id: str) -> tuple[int, int]:
         """Two offsets between which the line of this id begins, if the log holds it in the order of ids; one block apart at most."""
@@ -167,6 +180,15 @@ class LineReader:
             length = _BLOCK if lines else 2 * length
         yield rest
 
+    def _objects(self, lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
+        """Objects among lines; blank ones hide nothing. Raises CorruptRecord."""
+        for line in lines:
+            ours = _OURS.match(line)
+            if line.endswith(b"}") and line.startswith(_OPENING) and is_json(line):
+                yield ours[1].decode() if ours is not None else _id_of(line), line
+            elif line.strip() and not self._adopted:
+                raise CorruptRecord(self._path, _SPOILT)
+
 
 def is_json(text: bytes) -> bool:
     """Whether a line is whole."""
@@ -175,18 +197,6 @@ def is_json(text: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _objects(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Objects among lines. Others are blank, or were torn by a crash of oxillama-server 0.1.3: nobody was told they are stored."""
-    for line in lines:
-        if not line.endswith(b"}"):
-            continue
-        ours = _OURS.match(line)
-        if ours is not None:
-            yield ours[1].decode(), line
-        elif line.startswith(_OPENING) and is_json(line):
-            yield _id_of(line), line
 
 
 def _id_of(line: bytes) -> str:

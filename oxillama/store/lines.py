@@ -17,10 +17,11 @@ class Lines:
         disk: where to write.
         path: the log; it may not exist yet.
         torn_path: where a last line that a crash cut short is kept when the next writer removes it.
+        adopted: oxillama-server 0.1.3 began it; see LineReader.
     """
 
-    def __init__(self, disk: Disk, path: str, torn_path: str) -> None:
-        self._disk, self._path, self._torn_path = disk, path, torn_path
+    def __init__(self, disk: Disk, path: str, torn_path: str, *, adopted: bool = False) -> None:
+        self._disk, self._path, self._torn_path, self._adopted = disk, path, torn_path, adopted
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[LineReader]:
@@ -29,7 +30,7 @@ class Lines:
         with contextlib.suppress(FileNotFoundError):
             fd = self._disk.open(self._path, os.O_RDONLY)
         try:
-            yield LineReader(fd)
+            yield LineReader(self._disk, fd, self._path, adopted=self._adopted)
         finally:
             if fd is not None:
                 os.close(fd)
@@ -48,7 +49,7 @@ class Lines:
         """Add whole objects behind the last one, in one write, and wait for the device. All are in the log then, or none.
 
         Raises:
-            StoreFull, StoreUnavailable: nothing was added.
+            StoreFull, StoreUnavailable: nothing was added; unless what was written can be neither synced nor cut off again.
         """
         fd = self._disk.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
@@ -56,17 +57,17 @@ class Lines:
             try:
                 self._disk.write(fd, opening + b"\n".join(lines) + b"\n")
                 self._disk.sync(fd)
+                if size == 0:
+                    self._disk.sync_directory(os.path.dirname(self._path))
             except BaseException:
                 self._disk.truncate(fd, size)
                 raise
         finally:
             os.close(fd)
-        if size == 0:
-            self._disk.sync_directory(os.path.dirname(self._path))
 
     def _mend(self, fd: int) -> tuple[int, bytes]:
         """Make the end of the log fit to be appended to: its size, and what has to be written first."""
-        reader = LineReader(fd)
+        reader = LineReader(self._disk, fd, self._path, adopted=self._adopted)
         size, tail = reader.size, reader.last_line()
         if not tail:
             return size, b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import orjson
@@ -15,6 +14,7 @@ from oxillama.store.layout import ThreadLayout
 from oxillama.store.line_reader import LineReader
 from oxillama.store.lines import Lines
 from oxillama.store.paging import read_page
+from oxillama.store.records import parsed, whole
 
 _TOMBSTONE = b'"object":"thread.message.deleted"'
 
@@ -27,11 +27,14 @@ class MessageLog:
         layout: the thread's paths.
         being_written: tells the Message that a run is writing just now, which is in no file of its own: id and wire form. Given an id, only
             if it is that one.
+        adopted: whether oxillama-server 0.1.3 began the log; see Lines.
     """
 
-    def __init__(self, disk: Disk, layout: ThreadLayout, being_written: Callable[[str | None], tuple[str, bytes] | None]) -> None:
+    def __init__(
+        self, disk: Disk, layout: ThreadLayout, being_written: Callable[[str | None], tuple[str, bytes] | None], *, adopted: bool
+    ) -> None:
         self._disk, self._layout, self._being_written = disk, layout, being_written
-        self._lines = Lines(disk, layout.messages, layout.torn_messages)
+        self._lines = Lines(disk, layout.messages, layout.torn_messages, adopted=adopted)
 
     def append(self, messages: list[bytes]) -> None:
         """Add whole Messages, all or none."""
@@ -68,7 +71,7 @@ class MessageLog:
         """A part of the list, with the Message that a run is writing at its end."""
         writing = self._being_written(None)
         # Looked for once: most threads have no later versions, and those that do have few.
-        resolve = self._current if os.path.exists(self._layout.overlays) else _wire_form
+        resolve = self._current if self._disk.exists(self._layout.overlays) else _wire_form
         with self._lines.reader() as reader:
             if writing is None:
                 return read_page(reader, query, "message", resolve)
@@ -86,18 +89,19 @@ class MessageLog:
         """Ids of the Messages that a run wrote, found by reading the whole log, oldest first."""
         with self._lines.reader() as reader:
             lines = reader.forward(0, reader.end())
-            return [message_id for message_id, line in lines if orjson.loads(line).get("run_id") == run_id]
+            return [message_id for message_id, line in lines if parsed(line, message_id).get("run_id") == run_id]
 
     def _current(self, message_id: str, line: bytes) -> bytes | None:
+        path = self._layout.overlay(message_id)
         try:
-            overlay = self._disk.read(self._layout.overlay(message_id))
+            overlay = self._disk.read(path)
         except FileNotFoundError:
             return _wire_form(message_id, line)
-        return None if _TOMBSTONE in overlay[:128] else overlay
+        return None if _TOMBSTONE in whole(overlay, path)[:128] else overlay
 
 
 def _wire_form(message_id: str, line: bytes) -> bytes:
-    return orjson.dumps(legacy.message(orjson.loads(line))) if ids.is_legacy(message_id) else line
+    return orjson.dumps(legacy.message(parsed(line, message_id))) if ids.is_legacy(message_id) else line
 
 
 class _Followed:

@@ -18,6 +18,7 @@ from oxillama.errors import CorruptRecord, StoreError
 from oxillama.store import locks
 from oxillama.store.disk import Disk
 from oxillama.store.layout import Layout
+from oxillama.store.records import parsed
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,15 @@ class RunQueue:
         """The entry of an active run, or None. Raises CorruptRecord."""
         path = self._entry(run_id)
         try:
-            return ActiveRun(**orjson.loads(self._disk.read(path)))
+            entry = ActiveRun(**parsed(self._disk.read(path), path))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except TypeError as error:
             raise CorruptRecord(path, f"not an entry of the queue: {error}") from None
+        texts, numbers = (entry.run_id, entry.project, entry.thread_id), (entry.expires_at, entry.attempt, entry.deaths)
+        if not (all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)):
+            raise CorruptRecord(path, "not an entry of the queue")
+        return entry
 
     def remove(self, run_id: str) -> None:
         """The run is terminal, or never came to be."""
@@ -121,7 +126,9 @@ class RunQueue:
             if self.is_alive(runner_id):
                 alive.append(runner_id)
             else:
-                self._disk.unlink(self._runner(runner_id))
+                # On a disk that takes no change it stays, and does no harm.
+                with contextlib.suppress(StoreError):
+                    self._disk.unlink(self._runner(runner_id))
         return alive
 
     def _project_of(self, run_id: str) -> str | None:

@@ -10,10 +10,9 @@ from typing import Any
 import orjson
 
 from oxillama import ids
-from oxillama.errors import CorruptRecord, NotFound
+from oxillama.errors import NotFound, StoreError
 from oxillama.objects import run as run_object
 from oxillama.objects.page import Page, PageQuery
-from oxillama.objects.stream_event import message_so_far
 from oxillama.store import legacy, locks
 from oxillama.store.disk import Disk
 from oxillama.store.event_log import EventLog
@@ -21,6 +20,7 @@ from oxillama.store.layout import ThreadLayout
 from oxillama.store.lines import Lines
 from oxillama.store.message_log import MessageLog
 from oxillama.store.paging import Sequence, SortedIds, read_page
+from oxillama.store.records import parsed, whole
 from oxillama.store.run_queue import RunQueue
 
 
@@ -42,11 +42,11 @@ class ThreadFolder:
     @property
     def messages(self) -> MessageLog:
         """Its Messages."""
-        return MessageLog(self._disk, self._layout, self._message_being_written)
+        return MessageLog(self._disk, self._layout, self._message_being_written, adopted=ids.is_legacy(self.thread_id))
 
     @property
     def _run_ids(self) -> Lines:
-        return Lines(self._disk, self._layout.runs_log, self._layout.torn_runs)
+        return Lines(self._disk, self._layout.runs_log, self._layout.torn_runs, adopted=ids.is_legacy(self.thread_id))
 
     def read(self) -> bytes:
         """The Thread in wire form. Raises NotFound."""
@@ -54,11 +54,12 @@ class ThreadFolder:
             content = self._disk.read(self._layout.meta)
         except FileNotFoundError:
             raise NotFound("thread", self.thread_id) from None
-        return orjson.dumps(legacy.thread(_parsed(content, self._layout.meta))) if ids.is_legacy(self.thread_id) else content
+        thread = parsed(content, self._layout.meta)
+        return orjson.dumps(legacy.thread(thread)) if ids.is_legacy(self.thread_id) else content
 
     def require(self) -> None:
         """Raise NotFound unless the thread exists."""
-        if not os.path.exists(self._layout.meta):
+        if not self._disk.exists(self._layout.meta):
             raise NotFound("thread", self.thread_id)
 
     def read_run(self, run_id: str) -> bytes:
@@ -71,7 +72,7 @@ class ThreadFolder:
 
     def load_run(self, run_id: str) -> dict[str, Any]:
         """A Run. Raises NotFound."""
-        return _parsed(self.read_run(run_id), self._layout.status(run_id))
+        return parsed(self.read_run(run_id), self._layout.status(run_id))
 
     def page_runs(self, query: PageQuery) -> Page:
         """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
@@ -85,7 +86,7 @@ class ThreadFolder:
             for run_id, _ in run_ids.backward(0, run_ids.end()):
                 status = self._run_or_none(run_id)
                 if status is not None:
-                    run = _parsed(status, self._layout.status(run_id))
+                    run = parsed(status, self._layout.status(run_id))
                     return run if run["status"] in run_object.ACTIVE else None
         return None
 
@@ -109,7 +110,7 @@ class ThreadFolder:
     def load_steps(self, run_id: str) -> list[dict[str, Any]]:
         """All steps of a Run, oldest first."""
         steps = (self._step_or_none(run_id, step_id) for step_id in self._step_ids(run_id))
-        return [_parsed(step, self._layout.steps(run_id)) for step in steps if step is not None]
+        return [orjson.loads(step) for step in steps if step is not None]
 
     def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
         """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
@@ -169,10 +170,10 @@ class ThreadFolder:
             content = self._disk.read(path)
         except FileNotFoundError:
             return None
-        return orjson.dumps(legacy.run(_parsed(content, path))) if ids.is_legacy(run_id) else content
+        return orjson.dumps(legacy.run(parsed(content, path))) if ids.is_legacy(run_id) else whole(content, path)
 
     def _runs_in_order(self) -> contextlib.AbstractContextManager[Sequence]:
-        if ids.is_legacy(self.thread_id) and not os.path.exists(self._layout.runs_log):
+        if ids.is_legacy(self.thread_id) and not self._disk.exists(self._layout.runs_log):
             return contextlib.nullcontext(SortedIds(self._legacy_run_ids()))
         return self._run_ids.reader()
 
@@ -189,8 +190,8 @@ class ThreadFolder:
         except FileNotFoundError:
             return None
         if ids.is_legacy(step_id):
-            return orjson.dumps(legacy.step(_parsed(content, path), self.load_run(run_id)))
-        return content
+            return orjson.dumps(legacy.step(parsed(content, path), self.load_run(run_id)))
+        return whole(content, path)
 
     def _step_ids(self, run_id: str) -> list[str]:
         names = [name.removesuffix(".json") for name in self._disk.names(self._layout.steps(run_id))]
@@ -210,7 +211,7 @@ class ThreadFolder:
                 message_id = step["step_details"]["message_creation"]["message_id"]
                 if wanted not in (None, message_id):
                     return None
-                message = message_so_far(self.events(run["id"]).read_all(), message_id)
+                message = self.events(run["id"]).message_so_far(message_id)
                 return None if message is None else (message_id, orjson.dumps(message))
         return None
 
@@ -220,20 +221,17 @@ class LockedThread(ThreadFolder):
 
     def write(self, thread: dict[str, Any]) -> bytes:
         """Replace the Thread; its wire form."""
-        content = orjson.dumps(thread)
-        self._disk.replace(self._layout.meta, content)
-        return content
+        return self._disk.replace(self._layout.meta, orjson.dumps(thread))
 
     def write_run(self, run: dict[str, Any]) -> bytes:
         """Replace the Run, or create it where `prepare_run` made room for it; its wire form."""
-        self._disk.replace(self._layout.status(run["id"]), content := orjson.dumps(run))
-        return content
+        return self._disk.replace(self._layout.status(run["id"]), orjson.dumps(run))
 
     def prepare_run(self, run_id: str) -> None:
         """Enter a Run in the thread's list and make room for it, before the run itself is written: until then it is passed over."""
         self._run_ids.append([b'{"id":"%b"}' % run_id.encode()])
-        self._make_directory(self._layout.runs)
-        self._make_directory(self._layout.run(run_id))
+        self._disk.add_directory(self._layout.runs)
+        self._disk.add_directory(self._layout.run(run_id))
 
     def take_back(self, run_id: str, step_id: str | None = None) -> None:
         """Remove a Run that nobody was told of yet, or a RunStep of one."""
@@ -243,9 +241,8 @@ class LockedThread(ThreadFolder):
 
     def write_step(self, step: dict[str, Any]) -> bytes:
         """Replace the RunStep, or create it; its wire form."""
-        self._make_directory(self._layout.steps(step["run_id"]))
-        self._disk.replace(self._layout.step(step["run_id"], step["id"]), content := orjson.dumps(step))
-        return content
+        self._disk.add_directory(self._layout.steps(step["run_id"]))
+        return self._disk.replace(self._layout.step(step["run_id"], step["id"]), orjson.dumps(step))
 
     def attach_messages(self, run_id: str, messages: list[dict[str, Any]]) -> None:
         """Keep Messages with a Run that is not written yet, so that they come to be with it or not at all."""
@@ -258,10 +255,12 @@ class LockedThread(ThreadFolder):
             lines = self._disk.read(path).split(b"\n")
         except FileNotFoundError:
             return
-        missing = [line for line in lines if self.messages.find(orjson.loads(line)["id"]) is None]
+        missing = [line for line in lines if self.messages.find(parsed(line, path)["id"]) is None]
         if missing:
             self.messages.append(missing)
-        self._disk.unlink(path)
+        with contextlib.suppress(StoreError):
+            # They are in the log now; whoever comes here next finds that out and tries again.
+            self._disk.unlink(path)
 
     def write_message(self, message: dict[str, Any]) -> bytes:
         """Add a Message to the log, unless it is there already; its wire form."""
@@ -272,10 +271,8 @@ class LockedThread(ThreadFolder):
 
     def write_overlay(self, message_id: str, value: dict[str, Any]) -> bytes:
         """Put a later version, or the mark of its deletion, over a Message of the log; its wire form."""
-        self._make_directory(self._layout.overlays)
-        content = orjson.dumps(value)
-        self._disk.replace(self._layout.overlay(message_id), content)
-        return content
+        self._disk.add_directory(self._layout.overlays)
+        return self._disk.replace(self._layout.overlay(message_id), orjson.dumps(value))
 
     def last_stamp(self) -> int:
         """The latest microsecond in any id of the thread, so that the next is later even if the clock stepped back."""
@@ -286,34 +283,17 @@ class LockedThread(ThreadFolder):
 
     def remove(self, trash: str) -> None:
         """Delete the thread: gone for every reader at once; the space is given back by a sweep."""
-        self._disk.rename(self._layout.folder, os.path.join(trash, os.path.basename(self._disk.temporary_path())))
-        self._disk.sync_directory(os.path.dirname(self._layout.folder))
+        with self._disk.syncing_names(os.path.dirname(self._layout.folder)):
+            self._disk.rename(self._layout.folder, os.path.join(trash, os.path.basename(self._disk.temporary_path())))
 
     def adopt(self) -> None:
         """Before the first write to a thread of oxillama-server 0.1.3: give its runs an order, and fail those that it left unfinished."""
-        if os.path.exists(self._layout.runs_log):
+        if self._disk.exists(self._layout.runs_log):
             return
         run_ids = self._legacy_run_ids()
         for run in map(self.load_run, run_ids):
             if run["status"] in run_object.ACTIVE:
-                error = {"code": "server_error", "message": "The server that worked on this run was stopped."}
-                status, error_now = ("cancelled", None) if run["status"] == "cancelling" else ("failed", error)
-                self.write_run(run_object.moved(run, status, last_error=error_now))
+                self.write_run(legacy.abandoned(run))
         if run_ids:
             # Not appended: half a list would pass for all of it.
             self._disk.replace(self._layout.runs_log, b"".join(b'{"id":"%b"}\n' % run_id.encode() for run_id in run_ids))
-
-    def _make_directory(self, path: str) -> None:
-        if not os.path.exists(path):
-            self._disk.make_directory(path)
-            self._disk.sync_directory(os.path.dirname(path))
-
-
-def _parsed(content: bytes, path: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise CorruptRecord(path, f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise CorruptRecord(path, "not a JSON object")
-    return value

@@ -10,6 +10,7 @@ from oxillama import ids
 from oxillama.settings import Settings
 from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
+from oxillama.web.body_room import BodyRoom
 from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.headers import PROJECT
 from oxillama.web.streaming import StreamDesk
@@ -23,6 +24,7 @@ class Context:
     store: Store
     streams: StreamDesk
     hang_ups: HangUpWatch
+    body_room: BodyRoom
 
 
 def context() -> Context:

@@ -73,6 +73,10 @@ def _told(error: errors.OxillamaError, kind: str) -> tuple[str, str, str | None,
         return str(error), kind, None, "rate_limit_exceeded"
     if isinstance(error, errors.StoreFull):
         return "The server's disk is full, so nothing was stored. Try again when there is room.", kind, None, None
+    if isinstance(error, errors.StoreUnavailable):
+        return "The server cannot read or write its data just now. Try again later.", kind, None, None
+    if isinstance(error, errors.CorruptRecord):
+        return "What the server has stored of this is damaged. Its log names the file.", kind, None, None
     if isinstance(error, errors.EngineError):
         return error.message, kind, None, None
     return _SERVER_ERROR, kind, None, None

@@ -23,8 +23,16 @@ def health() -> Response:
     try:
         store.check_writable()
     except (StoreError, FileNotFoundError) as error:
-        log.error("the data directory cannot be written: %s", error)
-        problems.append("the data directory cannot be written")
-    if not store.queue.runners():
-        problems.append("no runner is alive, so runs stay queued")
+        problems.append(_told("the data directory cannot be written", error))
+    try:
+        if not store.queue.runners():
+            problems.append("no runner is alive, so runs stay queued")
+    except StoreError as error:
+        problems.append(_told("runners cannot be looked for", error))
     return json_value({"status": "unavailable" if problems else "ok", "problems": problems}, 503 if problems else 200)
+
+
+def _told(problem: str, error: StoreError | FileNotFoundError) -> str:
+    """The problem and its reason, for whoever asks; the file is for the log alone."""
+    log.error("%s: %s", problem, error)
+    return f"{problem}: {error.reason if isinstance(error, StoreError) else 'a part of it is missing'}"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import orjson
-from flask import request
+from flask import g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from oxillama import ids
-from oxillama.errors import InvalidRequest
+from oxillama.errors import InvalidRequest, LimitReached
 from oxillama.objects.page import PageQuery
 from oxillama.schemas.loading import RequestSchema, load
 from oxillama.schemas.pages import message_query, page_query
+from oxillama.web.body_room import SMALL_BYTES
+from oxillama.web.context import context
 
 _JSON = "application/json"
 
@@ -54,12 +57,12 @@ def _content() -> bytes:
     """The request's body, whole. Raises RequestEntityTooLarge, and InvalidRequest when it ends in the middle or cannot be read."""
     most = request.max_content_length or 0
     try:
-        content = request.get_data(cache=False)
+        content = _read()
         if request.content_length is None and len(content) >= most:
             # werkzeug cuts a chunked body off at the limit without a word.
             raise RequestEntityTooLarge
         return content
-    except RequestEntityTooLarge:
+    except (RequestEntityTooLarge, LimitReached):
         # A client that is still sending sees no answer but a reset connection, and tries again: take some more, and drop it.
         left = 4 * most if (request.content_length or 0) <= 4 * most else 0
         while left > 0 and (piece := request.environ["wsgi.input"].read(min(left, 65536))):
@@ -68,6 +71,43 @@ def _content() -> bytes:
     except (OSError, ParseException):
         # Not the error's own text: it quotes what was sent.
         raise InvalidRequest("The body of your request could not be read.") from None
+
+
+def _read() -> bytes:
+    """The body, as far as there is room for it. What it takes is given back when the request is done."""
+    room, content = context().body_room, bytearray()
+    length = float("inf") if request.content_length is None else request.content_length
+    # No further than its end: werkzeug takes a body that is as large as allowed for one that is larger, once it is asked for more.
+    while len(content) < length and (piece := request.stream.read(int(min(SMALL_BYTES, length - len(content))))):
+        if content:
+            room.arrive(len(piece))
+            _when_done().callback(room.forget, len(piece))
+        content += piece
+    if request.content_length is not None and len(content) < length:
+        raise OSError("the client went away")
+    if len(content) > SMALL_BYTES:
+        _when_done().enter_context(room.parsing(len(content)))
+    return bytes(content)
+
+
+def _when_done() -> contextlib.ExitStack:
+    """What is to be given back when the view is done with the request."""
+    if "when_done" not in g:
+        g.when_done = contextlib.ExitStack()
+    return g.when_done
+
+
+def give_back(_error: BaseException | None) -> None:
+    """At the end of each request, whatever became of it."""
+    g.pop("when_done", contextlib.ExitStack()).close()
+
+
+def check_query() -> None:
+    """Raise InvalidRequest unless the request's query is UTF-8; werkzeug leaves that to whoever reads it first."""
+    try:
+        _ = request.args
+    except UnicodeDecodeError:
+        raise InvalidRequest("The query of your request is not valid UTF-8.") from None
 
 
 def list_query(noun: str) -> PageQuery:

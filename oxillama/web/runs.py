@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response, request
 
 from oxillama import ids
@@ -13,6 +12,7 @@ from oxillama.lifecycle import runs as lifecycle
 from oxillama.objects import run as run_object
 from oxillama.schemas.runs import CreateRun, CreateThreadAndRun, ModifyRun, SubmitToolOutputs
 from oxillama.settings import Settings
+from oxillama.store.records import parsed
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.answers import json_bytes, json_value
 from oxillama.web.busy_wait import when_free
@@ -68,7 +68,7 @@ def get_run(thread_id: str, run_id: str) -> Response:
     thread = _thread_of_run(thread_id, run_id)
     content = thread.read_run(run_id)
     answer = json_bytes(content)
-    if orjson.loads(content)["status"] not in run_object.TERMINAL:
+    if parsed(content, run_id)["status"] not in run_object.TERMINAL:
         answer.headers["openai-poll-after-ms"] = _POLL_AFTER
     return answer
 
@@ -126,7 +126,7 @@ def _limits(settings: Settings) -> dict[str, int]:
 
 
 def _assistant(assistant_id: str) -> dict[str, Any]:
-    return orjson.loads(context().store.assistants.get(project(), ids.check("assistant", assistant_id, "assistant_id")))
+    return parsed(context().store.assistants.get(project(), ids.check("assistant", assistant_id, "assistant_id")), assistant_id)
 
 
 def _answer(act: Callable[[], tuple[dict[str, Any], int]], *, stream: bool) -> Response:

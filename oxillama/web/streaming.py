@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import threading
 import time
@@ -10,13 +11,15 @@ from collections.abc import Callable, Generator, Iterator
 
 from flask import Response
 
-from oxillama.errors import InvalidRequest, LimitReached, NotFound
+from oxillama.errors import InvalidRequest, LimitReached, NotFound, StoreError
 from oxillama.objects import run as run_object
 from oxillama.objects.stream_event import DONE, ENDS, PAUSE, error_event, frames, run_event
 from oxillama.store.event_log import EventReader
 from oxillama.store.event_tail import Watcher
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.answers import event_stream
+
+log = logging.getLogger(__name__)
 
 #: How often an idle stream writes something, so that it notices when its client has gone.
 KEEP_ALIVE_SECONDS = 5.0
@@ -116,7 +119,7 @@ class _Stream:
         except FileNotFoundError:
             self._reader = None
         slot.used = True
-        self._pieces = self._follow() if self._reader is not None else self._end_without_log()
+        self._pieces = self._told(self._follow() if self._reader is not None else self._end_without_log())
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces
@@ -134,6 +137,14 @@ class _Stream:
     def can_begin(self) -> bool:
         """Whether an event begins at the position asked for."""
         return self._position == 0 if self._reader is None else self._reader.is_position(self._position)
+
+    def _told(self, pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+        """The same pieces; when the log cannot be read, an event says so, for the status has been sent long ago."""
+        try:
+            yield from pieces
+        except StoreError as error:
+            log.error("the stream of %s breaks off: %s", self._run_id, error)
+            yield error_event("The server cannot read the events of this run just now. List them later, or poll the run.")
 
     def _follow(self) -> Generator[bytes, None, None]:
         assert self._reader is not None

@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,8 @@ from oxillama.web.headers import api_headers
 
 #: How long a client may take to send, or to take, the next bytes of a request or an answer.
 SOCKET_SECONDS = 30
+#: How slowly it may send a body, from then on when that much time was spent waiting for it: 8 MiB may take nine minutes.
+LEAST_BYTES_A_SECOND = 16 * 1024
 #: How long it may take to send the whole head of a request, counted from its first byte.
 HEAD_SECONDS = 10
 
@@ -31,6 +34,34 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
 
 
+class _Pace:
+    """How fast a body comes in. Counts only the time in which somebody waits for it.
+
+    Args:
+        chunk: waits for the next bytes.
+    """
+
+    def __init__(self, chunk: Callable[..., bytes]) -> None:
+        self._chunk, self._bytes, self._waited = chunk, 0, 0.0
+        self._waits_since: float | None = None
+
+    def chunk(self, *args: Any) -> bytes:
+        """The next bytes."""
+        self._waits_since = began = time.monotonic()
+        try:
+            piece = self._chunk(*args)
+            self._bytes += len(piece)
+            return piece
+        finally:
+            self._waits_since = None
+            self._waited += time.monotonic() - began
+
+    def is_too_slow(self) -> bool:
+        """Whether to wait no longer."""
+        since = self._waits_since
+        return since is not None and self._waited + time.monotonic() - since > SOCKET_SECONDS + self._bytes / LEAST_BYTES_A_SECOND
+
+
 class Worker(ThreadWorker):
     """Serves requests on threads."""
 
@@ -38,6 +69,7 @@ class Worker(ThreadWorker):
         """Keep the log for what is news, then serve."""
         self.log.error_log.addFilter(_is_news)
         self._reading_heads: dict[TConn, float] = {}
+        self._reading_bodies: dict[TConn, _Pace] = {}
         super().init_process()
 
     def handle(self, conn: TConn) -> Any:
@@ -51,17 +83,28 @@ class Worker(ThreadWorker):
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Serve a request whose head is there."""
         self._reading_heads.pop(conn, None)
-        return super().handle_request(req, conn)
+        if req.method != "POST":
+            # The body of any other is not read.
+            return super().handle_request(req, conn)
+        unreader = conn.parser.unreader
+        self._reading_bodies[conn] = pace = _Pace(unreader.chunk)
+        unreader.chunk = pace.chunk
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            # What the instance shadowed is the class's own.
+            del unreader.chunk, self._reading_bodies[conn]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """One round of the main loop, at least every second: hang up on clients that hold a thread with a head that never ends."""
+        """One round of the main loop, at least every second: hang up on clients that hold a thread with a request that hardly comes on."""
         super().wait_for_and_dispatch_events(timeout)
         latest = time.monotonic() - HEAD_SECONDS
-        for conn, began in list(self._reading_heads.items()):
-            if began < latest:
-                # Unlike closing it, this wakes the thread that reads from it.
-                with contextlib.suppress(OSError):
-                    conn.sock.shutdown(socket.SHUT_RDWR)
+        slow = [conn for conn, began in list(self._reading_heads.items()) if began < latest]
+        slow += [conn for conn, pace in list(self._reading_bodies.items()) if pace.is_too_slow()]
+        for conn in slow:
+            # Unlike closing it, this wakes the thread that reads from it.
+            with contextlib.suppress(OSError):
+                conn.sock.shutdown(socket.SHUT_RDWR)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Limit how long the kernel waits on the connection: gunicorn does so for the first byte of a request only."""
@@ -72,10 +115,10 @@ class Worker(ThreadWorker):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: let open streams come to an end, then stop."""
-        # The signal may come before the application was loaded.
-        application = getattr(self, "wsgi", None)
-        if application is not None and self.alive:
-            streams = application.extensions["oxillama"].streams
+        # The signal may come before the application was loaded, and another application has no streams.
+        parts = getattr(getattr(self, "wsgi", None), "extensions", {}).get("oxillama")
+        if parts is not None and self.alive:
+            streams = parts.streams
             streams.stop()
             self.method_queue.defer(streams.wake)
         super().handle_exit(sig, frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.validation import check_error
-from tests.process_control import ROOT, ProcessTree, Server
+from tests.process_control import ROOT, ProcessTree, Server, wait_until
 from tests.processes.talk import ask, client_of, ended, start_run
 from tests.raw_http import Http
 from tests.scripted_engine import ScriptedEngine
@@ -58,7 +59,7 @@ class ImpatientWeb(ProcessTree):
 
     def __init__(self, config: Path, **options: object) -> None:
         super().__init__(**options, environ={"OXILLAMA_THREADS": "1", "OXILLAMA_MAX_STREAMS": "1"}, workers=1)  # type: ignore[arg-type]
-        patch = "import struct, oxillama.web.worker\noxillama.web.worker._TIMEOUT = struct.pack('ll', 1, 0)\n"
+        patch = "import struct\nfrom oxillama.web import worker\nworker._TIMEOUT, worker.SOCKET_SECONDS = struct.pack('ll', 1, 0), 1\n"
         config.write_text(patch + (ROOT / "gunicorn.conf.py").read_text())
         self.arguments = ("-m", "gunicorn", "-c", str(config), "wsgi:application")  # type: ignore[misc]
 
@@ -85,4 +86,34 @@ def test_who_stalls_in_the_middle_of_a_request_loses_the_connection(impatient: I
     # At most an error; and it is no reason to be alarmed.
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
     assert Http(impatient.port).get("/v1/assistants").status == 200
+    assert "Traceback" not in impatient.log()
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 500000", b"Transfer-Encoding: chunked"], ids=["of known length", "chunked"])
+def test_a_body_that_drips_loses_the_connection_and_one_that_flows_does_not(impatient: ImpatientWeb, framing: bytes):
+    """Each byte comes in time, but there are too few of them."""
+
+    def answers() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            return Http(impatient.port).get("/v1/assistants").status == 200
+        return False
+
+    wait_until(answers, 30, "it answers")
+    head = b"POST /v1/threads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + framing + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=10) as connection:
+        connection.sendall(head)
+        with pytest.raises(OSError):
+            for _ in range(100):
+                connection.sendall(b"1\r\n \r\n" if b"chunked" in framing else b" ")
+                time.sleep(0.2)
+    size = 100_000
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=10) as connection:
+        connection.sendall(head.replace(b"500000", str(20 * size).encode()))
+        for _ in range(20):
+            piece = b" " * size
+            connection.sendall(b"%x\r\n%b\r\n" % (size, piece) if b"chunked" in framing else piece)
+            time.sleep(0.2)
+        connection.sendall(b"0\r\n\r\n" if b"chunked" in framing else b"")
+        # Only white space, which is no JSON.
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
     assert "Traceback" not in impatient.log()

@@ -309,9 +309,11 @@ DAMAGE: dict[str, tuple[Callable[[Data], object], Callable[[Data], Path], str]] 
         "ends with thread.run.completed, but the run is failed",
     ),
     "messages that were never settled": (
-        lambda d: (d.run / "additional_messages.jsonl").write_bytes(lines_of(d.thread / "messages.jsonl")[0]),
+        lambda d: (d.run / "additional_messages.jsonl").write_bytes(
+            orjson.dumps({"id": ids.new_id("message", 1), "object": "thread.message", "thread_id": d.thread.name})
+        ),
         lambda d: d.run / "additional_messages.jsonl",
-        "not in the thread's log yet",
+        "not in the thread's log",
     ),
     "entry of a run that is over": (
         lambda d: an_entry(d, d.run.name, thread_id=d.thread.name),

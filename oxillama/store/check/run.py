@@ -57,7 +57,7 @@ def check_run(
     for message_id, path in written.items():
         if not is_stored(message_id):
             findings.problem(path, f"tells of {message_id}, which the thread's log does not have")
-    _check_additional_messages(findings, disk, layout, run)
+    _check_additional_messages(findings, disk, layout, run, is_stored)
     return status
 
 
@@ -117,13 +117,17 @@ def _check_steps(findings: Findings, disk: Disk, layout: ThreadLayout, run: dict
     return written
 
 
-def _check_additional_messages(findings: Findings, disk: Disk, layout: ThreadLayout, run: dict[str, Any]) -> None:
+def _check_additional_messages(
+    findings: Findings, disk: Disk, layout: ThreadLayout, run: dict[str, Any], is_stored: Callable[[str], bool]
+) -> None:
     path = layout.additional_messages(run["id"])
     expected = {"object": "thread.message", "thread_id": run.get("thread_id")}
 
     def check_line(where: str, line: bytes) -> None:
-        parsed(findings, path, where, line, expected)
+        message = parsed(findings, path, where, line, expected)
+        if message is not None and run["status"] != "queued" and not is_stored(str(message.get("id"))):
+            findings.problem(path, f"{where}not in the thread's log")
 
     if disk.exists(path):
         check_lines(findings, path, check_line)
-        findings.unless(run["status"] == "queued", path, "messages that came with the run are not in the thread's log yet")
+        findings.note(path, "messages that came with the run, which its claim puts into the thread's log")

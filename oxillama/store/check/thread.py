@@ -28,8 +28,8 @@ class _Thread:
         self._findings, self._disk, self._data, self._thread_id = findings, disk, data, thread_id
         self._layout: ThreadLayout = data.thread(project, thread_id)
         self._adopted = ids.is_legacy(thread_id)
-        self._messages = Lines(disk, self._layout.messages, self._layout.torn_messages)
-        self._runs = Lines(disk, self._layout.runs_log, self._layout.torn_runs)
+        self._messages = Lines(disk, self._layout.messages, self._layout.torn_messages, adopted=self._adopted)
+        self._runs = Lines(disk, self._layout.runs_log, self._layout.torn_runs, adopted=self._adopted)
 
     def check(self) -> None:
         findings, layout = self._findings, self._layout

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing. Not part of `make test`: `make fuzz`, for FUZZ_SECONDS each."""
