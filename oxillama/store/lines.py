@@ -46,14 +46,21 @@ class Lines:
         Raises:
             StoreFull, StoreUnavailable: nothing was added; unless what was written can be neither synced nor cut off again.
         """
-        self.extend(lambda _: lines)
+        self._extend(lambda _: lines)
 
     def extend(self, make: Callable[[str | None], list[bytes]]) -> list[bytes]:
-        """The same with objects that `make` makes, given the last id in the log: it is read and written in one opening."""
+        """The same with objects that `make` makes, given the last id in the log: it is read and written in one opening.
+
+        Raises:
+            CorruptRecord: the last line is no object. Who has made its objects already appends them all the same.
+        """
+        return self._extend(lambda reader: make(reader.last_id()))
+
+    def _extend(self, make: Callable[[LineReader], list[bytes]]) -> list[bytes]:
         fd = self._disk.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             reader = LineReader(self._disk, fd, self._path, adopted=self._adopted)
-            lines = make(reader.last_id())
+            lines = make(reader)
             size, opening = self._mend(fd, reader)
             try:
                 self._disk.write(fd, opening + b"\n".join(lines) + b"\n")

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from oxillama import ids
-from oxillama.errors import StoreFull, StoreUnavailable
+from oxillama.errors import CorruptRecord, StoreFull, StoreUnavailable
 from oxillama.store.disk import Disk
 from oxillama.store.lines import Lines
 from tests.builders import listed
@@ -213,6 +213,15 @@ def test_lines_that_are_no_objects_are_passed_over_where_oxillama_server_0_1_3_m
     assert log.forward(0, log.end()) == before + after
     assert log.backward(0, log.end()) == (before + after)[::-1]
     assert all(log.get(object_id) == text for object_id, text in before + after)
+
+
+def test_behind_a_line_that_is_no_object_there_is_room_for_objects_that_are_made_already(log):
+    path_of(log).write_bytes(b"[\n")
+    with pytest.raises(CorruptRecord):
+        log.extend(lambda _: [WHOLE[1]])
+    assert path_of(log).read_bytes() == b"[\n"
+    log.append([WHOLE[1]])
+    assert path_of(log).read_bytes() == b"[\n" + WHOLE[1] + b"\n"
 
 
 def test_a_log_of_blank_lines(log):
