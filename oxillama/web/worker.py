@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import logging
+import selectors
 import socket
 import struct
 import time
@@ -25,6 +28,8 @@ SOCKET_SECONDS = 30
 LEAST_BYTES_A_SECOND = 16 * 1024
 #: How long it may take to send the whole head of a request, counted from its first byte.
 HEAD_SECONDS = 10
+#: How many clients that have not said anything yet make room at once for others.
+MAKE_ROOM = 100
 
 _TIMEOUT = struct.pack("ll", SOCKET_SECONDS, 0)
 
@@ -105,13 +110,23 @@ class Worker(ThreadWorker):
             # Unlike closing it, this wakes the thread that reads from it.
             with contextlib.suppress(OSError):
                 conn.sock.shutdown(socket.SHUT_RDWR)
+        if self.nr_conns >= self.worker_connections:
+            # The longest silent ones: who comes now may have something to ask. gunicorn closes them right behind this round.
+            for conn in itertools.islice(self.pending_conns, MAKE_ROOM):
+                conn.timeout = 0.0
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Limit how long the kernel waits on the connection: gunicorn does so for the first byte of a request only."""
-        if not conn.initialized:
-            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                conn.sock.setsockopt(socket.SOL_SOCKET, option, _TIMEOUT)
-        super().enqueue_req(conn)
+        """Serve a connection that has sent something. A new one waits for that without a thread: gunicorn's would hold one for seconds."""
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        # gunicorn limits how long the kernel waits for the first byte of a request only.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            conn.sock.setsockopt(socket.SOL_SOCKET, option, _TIMEOUT)
+        conn.sock.setblocking(False)
+        conn.set_timeout()
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self.on_pending_socket_readable, conn))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: let open streams come to an end, then stop."""

@@ -13,7 +13,7 @@ import pytest
 from tests.contract.validation import check_error
 from tests.process_control import Server, Web, wait_until
 from tests.raw_http import Http
-from tests.scripted_engine import ScriptedEngine
+from tests.scripted_engine import Hang, ScriptedEngine
 from tests.web.test_refusals import THREADS, filled
 
 POST = b"POST /v1/threads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -112,6 +112,41 @@ def test_a_thousand_idle_connections_keep_nobody_waiting(server: Server, bare: H
         for _ in range(1000):
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
         assert all(bare.get("/v1/assistants").status == 200 for _ in range(20))
+
+
+class NarrowWeb(Web):
+    """One worker with two threads and few connections."""
+
+    arguments = (*Web.arguments, "--worker-connections", "110")
+
+    def __init__(self) -> None:
+        super().__init__(engine_url="http://127.0.0.1:9/v1", workers=1, environ={"OXILLAMA_THREADS": "1", "OXILLAMA_MAX_STREAMS": "1"})
+
+
+def test_clients_that_say_nothing_hold_neither_a_thread_nor_the_last_place():
+    with NarrowWeb() as web, ExitStack() as stack:
+        wait_until(lambda: answers_at_all(web), 30, "it answers")
+        for _ in range(3):
+            for _ in range(90):
+                stack.enter_context(socket.create_connection(("127.0.0.1", web.port)))
+            assert all(Http(web.port).get("/v1/assistants").status == 200 for _ in range(20))
+
+
+def test_idle_streams_beyond_the_places_are_refused_and_keep_nobody_waiting(engine: ScriptedEngine):
+    engine.default = Hang()
+    with Server(engine_url=engine.url, workers=1, environ={"OXILLAMA_MAX_STREAMS": "100"}) as server, ExitStack() as stack:
+        http = Http(server.wait_ready().port)
+        (worker,) = server.find("web-worker")
+        assistant = http.post("/v1/assistants", {"model": "m"}).json["id"]
+        thread = http.post("/v1/threads", {"messages": [{"role": "user", "content": "Hi"}]}).json["id"]
+        run = http.post(f"/v1/threads/{thread}/runs", {"assistant_id": assistant}).json["id"]
+        before = psutil.Process(worker).memory_info().rss
+        streams = [stack.enter_context(http.stream("GET", f"/v1/threads/{thread}/runs/{run}/events")) for _ in range(300)]
+        assert [stream.status for stream in streams] == [200] * 100 + [429] * 200
+        assert {stream.headers.get("retry-after") for stream in streams[100:]} == {"1"}
+        assert all(http.get(f"/v1/threads/{thread}/runs/{run}").status == 200 for _ in range(20))
+        assert psutil.Process(worker).memory_info().rss - before < 64 << 20
+        engine.release()
 
 
 def test_memory_is_bounded_however_many_send_the_worst_of_bodies(engine: ScriptedEngine):
