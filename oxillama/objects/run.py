@@ -116,8 +116,8 @@ def total_usage(usages: list[dict[str, Any] | None]) -> dict[str, Any]:
     """The sum over a run's steps; steps without a count add nothing."""
     counted = [one for one in usages if one is not None]
     return usage(
-        sum(one["prompt_tokens"] for one in counted),
-        sum(one["completion_tokens"] for one in counted),
+        sum(one.get("prompt_tokens", 0) for one in counted),
+        sum(one.get("completion_tokens", 0) for one in counted),
         sum(one.get("prompt_token_details", {}).get("cached_tokens", 0) for one in counted),
         sum(one.get("completion_tokens_details", {}).get("reasoning_tokens", 0) for one in counted),
     )

@@ -6,6 +6,9 @@ from typing import Any
 
 from oxillama import clock, ids
 
+TYPES = ("message_creation", "tool_calls")
+STATUSES = ("in_progress", "completed", "failed", "cancelled", "expired")
+
 
 def message_step(run: dict[str, Any], message_id: str, stamp: int) -> dict[str, Any]:
     """The open step of a message that is about to be written."""
@@ -46,6 +49,17 @@ def finish(step: dict[str, Any], status: str, *, usage: dict[str, Any] | None, l
         "last_error": last_error,
         "usage": usage,
     }
+
+
+def has_details(step: dict[str, Any]) -> bool:
+    """Whether a step, of a type that there is, holds the details of this type."""
+    details = step.get("step_details")
+    if not isinstance(details, dict) or details.get("type") != step["type"]:
+        return False
+    inner = details.get(step["type"])
+    if step["type"] == "message_creation":
+        return isinstance(inner, dict) and isinstance(inner.get("message_id"), str)
+    return isinstance(inner, list)
 
 
 def _step(run: dict[str, Any], kind: str, details: dict[str, Any], stamp: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class AssistantStore:
         """An Assistant in wire form. Raises NotFound, CorruptRecord."""
         path = self._layout.assistant(project, assistant_id)
         try:
-            return whole(self._disk.read(path), path)
+            return whole(self._disk.read(path), path, id=[assistant_id])
         except FileNotFoundError:
             raise NotFound("assistant", assistant_id) from None
 

@@ -106,7 +106,7 @@ class MessageLog:
             overlay = self._disk.read(path)
         except FileNotFoundError:
             return _wire_form(message_id, line)
-        return None if _TOMBSTONE in whole(overlay, path)[:128] else overlay
+        return None if _TOMBSTONE in whole(overlay, path, id=[message_id])[:128] else overlay
 
 
 def _wire_form(message_id: str, line: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -9,18 +10,31 @@ import orjson
 from oxillama.errors import CorruptRecord
 
 
-def parsed(content: bytes, where: str) -> dict[str, Any]:
-    """The object in a record. Raises CorruptRecord, which names `where` it lies: a path, or the id of a line."""
+def parsed(content: bytes, where: str, **allowed: Collection[str]) -> dict[str, Any]:
+    """The object in a record.
+
+    Args:
+        content: of the record.
+        where: it lies, for the error: a path, or the id of a line.
+        allowed: what fields of it may be, so that one of another form, or of another object, is not taken for it.
+
+    Raises:
+        CorruptRecord: it is not such an object.
+    """
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise CorruptRecord(where, f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise CorruptRecord(where, "not a JSON object")
+    for name, texts in allowed.items():
+        found = value.get(name)
+        if not (isinstance(found, str) and found in texts):
+            raise CorruptRecord(where, f"`{name}` is not {' or '.join(texts)}")
     return value
 
 
-def whole(content: bytes, where: str) -> bytes:
-    """A record as it is, once it is known to hold an object: what is spoilt must not be sent as if it were not. Raises CorruptRecord."""
-    parsed(content, where)
+def whole(content: bytes, where: str, **allowed: Collection[str]) -> bytes:
+    """A record as it is, once `parsed` took it: what is spoilt must not be sent as if it were not. Raises CorruptRecord."""
+    parsed(content, where, **allowed)
     return content

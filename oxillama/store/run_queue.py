@@ -69,6 +69,8 @@ class RunQueue:
         texts, numbers = (entry.run_id, entry.project, entry.thread_id), (entry.expires_at, entry.attempt, entry.deaths)
         if not (all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)):
             raise CorruptRecord(path, "not an entry of the queue")
+        if entry.run_id != run_id:
+            raise CorruptRecord(path, "`run_id` is not the name of the file")
         return entry
 
     def remove(self, run_id: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 
 from oxillama import ids
-from oxillama.errors import NotFound
+from oxillama.errors import CorruptRecord, NotFound
 from oxillama.objects import run as run_object
+from oxillama.objects import step as step_object
 from oxillama.objects.page import Page, PageQuery
 from oxillama.store import legacy
 from oxillama.store.disk import Disk
@@ -52,7 +53,7 @@ class ThreadReader:
             content = self._disk.read(self._layout.meta)
         except FileNotFoundError:
             raise NotFound("thread", self.thread_id) from None
-        thread = parsed(content, self._layout.meta)
+        thread = parsed(content, self._layout.meta, id=[self.thread_id])
         return orjson.dumps(legacy.thread(thread)) if ids.is_legacy(self.thread_id) else content
 
     def require(self) -> None:
@@ -154,7 +155,9 @@ class ThreadReader:
             content = self._disk.read(path)
         except FileNotFoundError:
             return None
-        return orjson.dumps(legacy.run(parsed(content, path))) if ids.is_legacy(run_id) else whole(content, path)
+        if ids.is_legacy(run_id):
+            return orjson.dumps(legacy.run(parsed(content, path)))
+        return whole(content, path, id=[run_id], thread_id=[self.thread_id], status=run_object.TRANSITIONS)
 
     def _runs_in_order(self) -> contextlib.AbstractContextManager[Sequence]:
         if ids.is_legacy(self.thread_id) and not self._disk.exists(self._layout.runs_log):
@@ -175,7 +178,10 @@ class ThreadReader:
             return None
         if ids.is_legacy(step_id):
             return orjson.dumps(legacy.step(parsed(content, path), self.load_run(run_id)))
-        return whole(content, path)
+        step = parsed(content, path, id=[step_id], run_id=[run_id], status=step_object.STATUSES, type=step_object.TYPES)
+        if not step_object.has_details(step):
+            raise CorruptRecord(path, "`step_details` are not those of its type")
+        return content
 
     def _step_ids(self, run_id: str) -> list[str]:
         names = [name.removesuffix(".json") for name in self._disk.names(self._layout.steps(run_id))]

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from oxillama import ids
-from oxillama.errors import NotFound, StoreError
+from oxillama.errors import CorruptRecord, NotFound, StoreError
 from oxillama.objects import run as run_object
 from oxillama.store import legacy, locks
 from oxillama.store.records import parsed
@@ -74,7 +74,7 @@ class LockedThread(ThreadReader):
             lines = self._disk.read(path).split(b"\n")
         except FileNotFoundError:
             return
-        missing = [line for line in lines if self.messages.find(parsed(line, path)["id"]) is None]
+        missing = [line for line in lines if self.messages.find(_message_id(line, path)) is None]
         if missing:
             self.messages.append(missing)
         with contextlib.suppress(StoreError):
@@ -124,3 +124,11 @@ class LockedThread(ThreadReader):
         if run_ids:
             # Not appended: half a list would pass for all of it.
             self._disk.replace(self._layout.runs_log, b"".join(b'{"id":"%b"}\n' % run_id.encode() for run_id in run_ids))
+
+
+def _message_id(line: bytes, path: str) -> str:
+    """The id of a Message that is to go into the log. Raises CorruptRecord for what the log could not be read with."""
+    found = parsed(line, path).get("id")
+    if not isinstance(found, str) or not line.startswith(b'{"id":"%b"' % found.encode()):
+        raise CorruptRecord(path, "a line of it does not begin with its id")
+    return found

@@ -27,7 +27,11 @@ SPOILT = {
     "cut": lambda content: content[: len(content) // 2],
     "a byte of it": lambda content: content[:-9] + b"\0" + content[-8:],
     "a list": lambda content: b"[]",
+    "that of another": lambda content: content.replace(b'"id":"', b'"id":"x', 1),
 }
+
+
+OF_ANOTHER = b'{"run_id":"run_x","project":"default","thread_id":"thread_x","expires_at":1}'
 
 
 @pytest.fixture
@@ -98,7 +102,9 @@ def test_a_torn_last_line_is_mended_as_ever(http: Http, folder_of):
     assert len(http.get(url).json["data"]) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\0\0", b'{"run_id":1,"project":null,"thread_id":[],"expires_at":"x"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b"\0\0", b'{"run_id":1,"project":null,"thread_id":[],"expires_at":"x"}', OF_ANOTHER]
+)
 def test_a_spoilt_entry_of_the_queue_stops_nobody_else(http: Http, server: Server, content: bytes):
     stranger = ids.new_id("run", 1)
     entry, marker = (server.data_dir / "queue" / folder / stranger for folder in ("active", "waiting"))

@@ -77,12 +77,8 @@ def ready() -> Situation:
     return situation
 
 
-#: JSON of a form that no crash leaves, or that names another run: such a file was not written by this program.
-_OF_ANOTHER_FORM = (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError)
-
-
-def allowed(act: Callable[[], object]) -> None:
-    with contextlib.suppress(OxillamaError, *_OF_ANOTHER_FORM):
+def allowed(act: Callable[[], object], *forgiven: type[Exception]) -> None:
+    with contextlib.suppress(OxillamaError, *forgiven):
         act()
 
 
@@ -119,6 +115,8 @@ def one(raw: bytes) -> None:
         allowed(lambda query=query: folder.page_messages(query, run_id).to_bytes())  # type: ignore[misc]
         allowed(lambda query=query: folder.page_runs(query).to_bytes())  # type: ignore[misc]
         allowed(lambda query=query: folder.page_steps(run_id, query).to_bytes())  # type: ignore[misc]
+    # Of a run and a step the names and statuses are checked, and not that every field is there: who takes one away gets a KeyError.
+    forgiven = (KeyError, TypeError) if name.endswith(("status.json", "{step}.json")) else ()
     for act in (
         folder.read,
         lambda: folder.read_message(now.message_id),
@@ -133,7 +131,7 @@ def one(raw: bytes) -> None:
         lambda: recover(now.store, now.store.queue.load(run_id) or now.entry, abandoned=data.ConsumeBool()),  # type: ignore[arg-type]
         lambda: runs.cancel_run(now.store, folder, run_id),
     ):
-        allowed(act)
+        allowed(act, *forgiven)
     if name in ("messages.jsonl", "runs.log"):
         appended(now, written)
 

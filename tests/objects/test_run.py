@@ -189,5 +189,5 @@ def test_usage_is_the_sum_over_steps():
         "prompt_token_details": {"cached_tokens": 5},
         "completion_tokens_details": {"reasoning_tokens": 7},
     }
-    assert run_object.total_usage([])["total_tokens"] == 0
+    assert run_object.total_usage([])["total_tokens"] == run_object.total_usage([{}])["total_tokens"] == 0
     assert run_object.total_usage([{"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}])["total_tokens"] == 3

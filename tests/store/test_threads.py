@@ -32,6 +32,7 @@ from tests.builders import (
     listed,
     open_store,
     say,
+    waiting_run,
 )
 from tests.contract.validation import check
 
@@ -285,6 +286,38 @@ def test_a_record_that_is_broken_is_reported_as_such(store, content):
         file.write(content)
     with pytest.raises(CorruptRecord, match=r"status\.json"):
         folder.load_run(run["id"])
+
+
+@pytest.mark.parametrize("changes", [{"id": "run_x"}, {"thread_id": "thread_x"}, {"status": None}, {"status": "lost"}, {"status": []}])
+def test_a_run_of_another_form_or_place_is_not_taken_for_this_one(store, changes):
+    folder = a_thread(store, "x")
+    run = a_run(store, folder)
+    path = Path(path_of(store, folder), "runs", run["id"], "status.json")
+    path.write_bytes(orjson.dumps({**run, **changes}))
+    for act in (lambda: folder.load_run(run["id"]), lambda: folder.page_runs(PageQuery()), lambda: say(folder)):
+        with pytest.raises(CorruptRecord, match=r"status\.json: `(id|thread_id|status)` is not"):
+            act()
+
+
+@pytest.mark.parametrize("changes", [{"id": "step_x"}, {"run_id": "run_x"}, {"type": None}, {"status": "lost"}, {"step_details": {}}])
+def test_a_step_of_another_form_or_run_is_not_taken_for_this_one(store, changes):
+    folder = a_thread(store, "x")
+    run = waiting_run(store, folder)
+    (step,) = folder.load_steps(run["id"])
+    Path(path_of(store, folder), "runs", run["id"], "steps", f"{step['id']}.json").write_bytes(orjson.dumps({**step, **changes}))
+    with pytest.raises(CorruptRecord, match=step["id"]):
+        folder.page_steps(run["id"], PageQuery())
+
+
+@pytest.mark.parametrize("line", [b"{}", b'{"id":1}', b'{"role":"user","id":"msg_x"}'])
+def test_what_the_log_could_not_be_read_with_does_not_get_there_with_a_run(store, line):
+    folder = a_thread(store, "x")
+    run = a_run(store, folder)
+    path = Path(path_of(store, folder), "runs", run["id"], "additional_messages.jsonl")
+    path.write_bytes(line)
+    with folder.locked() as thread, pytest.raises(CorruptRecord, match=path.name):
+        thread.settle_messages(run["id"])
+    assert len(folder.page_messages(PageQuery()).items) == 1
 
 
 # --- deleting ------------------------------------------------------------------------------------------------------------------------

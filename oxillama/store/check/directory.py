@@ -145,9 +145,6 @@ class Check:
                 self._check_entry(findings, layout.active_entry(run_id), run_id, entry)
 
     def _check_entry(self, findings: Findings, path: str, run_id: str, entry: ActiveRun) -> None:
-        if entry.run_id != run_id:
-            findings.problem(path, "`run_id` is not the name of the file")
-            return
         thread = self._layout.thread(str(entry.project), str(entry.thread_id))
         if not self._disk.exists(thread.status(run_id)):
             age = clock.microseconds() - ids.stamp_of(run_id)
