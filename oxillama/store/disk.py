@@ -12,6 +12,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator
+from types import TracebackType
 
 from oxillama.errors import StoreError, StoreFull, StoreUnavailable
 
@@ -201,18 +202,27 @@ class Disk:
         return os.path.join(self.temporary, f"{os.getpid()}-{os.urandom(4).hex()}-{next(self._counter)}")
 
 
-@contextlib.contextmanager
-def naming(path: str | int) -> Iterator[None]:
-    """Turn errors of the operating system into errors of the store that name the file, given by its path or an open descriptor."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(path) from None
-    except (FileExistsError, BlockingIOError):
-        raise
-    except OSError as error:
-        kind = StoreFull if error.errno in _FULL else StoreUnavailable
-        raise kind(_named(path), error.strerror or type(error).__name__) from error
+class naming:
+    """Turn errors of the operating system into errors of the store that name the file, given by its path or an open descriptor.
+
+    A class, because it is around every system call: a generator costs three times as much as some of those.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str | int) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if not isinstance(error, OSError) or isinstance(error, (FileExistsError, BlockingIOError)):
+            return
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise FileNotFoundError(self._path) from None
+        named = StoreFull if error.errno in _FULL else StoreUnavailable
+        raise named(_named(self._path), error.strerror or type(error).__name__) from error
 
 
 def _named(path: str | int) -> str:
