@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-import secrets
 
 from oxillama import clock
 from oxillama.errors import InvalidRequest, NotFound
@@ -45,7 +44,6 @@ def new_call_id() -> str:
 
 def new_request_id() -> str:
     """A new value for the `x-request-id` header."""
-    # Nobody gains by guessing it. Asking the kernel for randomness lets go of the interpreter's lock, which costs more than all the rest.
     return f"req_{random.getrandbits(128):032x}"
 
 
@@ -111,4 +109,4 @@ def _encode(number: int, length: int) -> str:
 
 
 def _random(length: int) -> str:
-    return _encode(secrets.randbelow(len(ALPHABET) ** length), length)
+    return _encode(random.randrange(len(ALPHABET) ** length), length)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import select
 import signal
 import sys
 import traceback
@@ -23,6 +22,7 @@ from oxillama.objects.assistant import new_assistant
 from oxillama.objects.stream_event import frames
 from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
+from tests.waiting import is_readable
 
 Value = dict[str, Any]
 
@@ -39,6 +39,7 @@ CALLS = [
 OUTPUTS = [{"tool_call_id": "call_b", "output": "rain"}, {"tool_call_id": "call_a", "output": "sun"}]
 
 _numbers = itertools.count()
+_lives: list[int] = []
 
 
 def open_store(root: Path, *, durable: bool = False) -> Store:
@@ -68,10 +69,16 @@ def a_run(store: Store, folder: ThreadFolder, assistant: Value | None = None, *,
 
 
 def join(store: Store, runner_id: str | None = None) -> str:
-    """A runner that lives as long as this process; its id."""
+    """A runner that lives until `end_runners`; its id."""
     runner_id = runner_id or f"{RUNNER}-{next(_numbers)}"
-    store.queue.join(runner_id)
+    _lives.append(store.queue.join(runner_id))
     return runner_id
+
+
+def end_runners() -> None:
+    """Let every runner that joined in this process be dead."""
+    while _lives:
+        os.close(_lives.pop())
 
 
 def claimed(store: Store, run: Value, runner_id: str | None = None) -> Claim:
@@ -155,9 +162,7 @@ class Child:
     def finish(self, seconds: float = 60.0) -> int:
         life = os.pidfd_open(self.pid)
         try:
-            waiting = select.poll()
-            waiting.register(life, select.POLLIN)
-            over = bool(waiting.poll(seconds * 1000))
+            over = is_readable(life, seconds)
             if not over:
                 os.kill(self.pid, signal.SIGKILL)
             _, status = os.waitpid(self.pid, 0)

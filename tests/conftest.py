@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import end_runners
 from tests.contract.validation import (
     ValidatingAsyncClient,
     ValidatingClient,
@@ -52,6 +53,13 @@ def every_answer_kept_to_the_contract(request: pytest.FixtureRequest) -> Iterato
     yield
     if request.path.parent.name != "contract":
         assert take_violations() == []
+
+
+@pytest.fixture(autouse=True)
+def runners_of_a_test_end_with_it() -> Iterator[None]:
+    """Each holds a descriptor, and there are thousands of tests."""
+    yield
+    end_runners()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import select
 import socket
 import socketserver
 import sys
@@ -25,6 +24,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.waiting import is_readable
 
 _POLL_SECONDS = 0.005
 _HTML = b"<!doctype html><html><body><h1>Welcome to nginx!</h1></body></html>"
@@ -538,7 +539,7 @@ class _Handler(BaseHTTPRequestHandler):
             if left <= 0:
                 return
             event.wait(left)
-            if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+            if is_readable(self.connection, 0) and not self.connection.recv(1, socket.MSG_PEEK):
                 raise _HungUp
 
     def _send_event(self, value: dict[str, Any]) -> None:

@@ -57,10 +57,7 @@ def create_message(folder: ThreadFolder, values: dict[str, Any], most_messages: 
     with folder.locked() as thread:
         require_free(thread, "message")
         require_room(thread, 1, most_messages)
-        (message,) = new_messages(folder.thread_id, [values], thread.last_stamp())
-        content = orjson.dumps(message)
-        thread.messages.append([content])
-    return content
+        return thread.add_message(lambda last_stamp: new_messages(folder.thread_id, [values], last_stamp)[0])
 
 
 def modify_message(folder: ThreadFolder, message_id: str, changes: dict[str, Any]) -> bytes:

@@ -53,11 +53,11 @@ class Disk:
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or directory. What may not be looked at is an error, not something that does not exist."""
-        try:
-            with naming(path):
+        with naming(path):
+            try:
                 os.stat(path)
-        except FileNotFoundError:
-            return False
+            except (FileNotFoundError, NotADirectoryError):
+                return False
         return True
 
     def read_at(self, fd: int, length: int, position: int) -> bytes:
@@ -203,10 +203,7 @@ class Disk:
 
 
 class naming:
-    """Turn errors of the operating system into errors of the store that name the file, given by its path or an open descriptor.
-
-    A class, because it is around every system call: a generator costs three times as much as some of those.
-    """
+    """Turn errors of the operating system into errors of the store that name the file, given by its path or an open descriptor."""
 
     __slots__ = ("_path",)
 
@@ -214,15 +211,15 @@ class naming:
         self._path = path
 
     def __enter__(self) -> None:
-        pass
+        return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if not isinstance(error, OSError) or isinstance(error, (FileExistsError, BlockingIOError)):
+        if error is None or not isinstance(error, OSError) or isinstance(error, (FileExistsError, BlockingIOError)):
             return
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             raise FileNotFoundError(self._path) from None
-        named = StoreFull if error.errno in _FULL else StoreUnavailable
-        raise named(_named(self._path), error.strerror or type(error).__name__) from error
+        kind_of_ours = StoreFull if error.errno in _FULL else StoreUnavailable
+        raise kind_of_ours(_named(self._path), error.strerror or type(error).__name__) from error
 
 
 def _named(path: str | int) -> str:

@@ -6,8 +6,11 @@ oxillama-server 0.1.3 have ids that do not sort; they stand before all of ours a
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
 
 import orjson
 
@@ -26,7 +29,7 @@ class LineReader:
 
     Args:
         disk: what to read from.
-        fd: an open descriptor of the log, which the caller closes; None when there is no log.
+        fd: an open descriptor of the log, which `close` closes; None when there is no log.
         path: of the log, for errors.
         adopted: oxillama-server 0.1.3 began it, which wrote on behind a torn line: those are passed over, for nobody was told that they are
             stored. In a log of ours a line that is no object is an error, for it was one.
@@ -42,6 +45,17 @@ class LineReader:
         # Shorter than it was a moment ago where a writer has cut off a torn line since.
         self._size = self._tail_start + len(self._tail)
         self._end = self._whole_end()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
 
     def end(self) -> int:
         """The offset behind the last object. A last line without its newline counts when it is whole."""
@@ -61,13 +75,15 @@ class LineReader:
 
     def span(self, object_id: str) -> tuple[int, int] | None:
         """Offsets of an object's line and of the line after it; None when the log does not hold it."""
-        last = self.last_id()
-        # An id that is later than the last was never here; so a new one does not cost a search of the whole log.
-        if last is None or ids.order_of(object_id) > ids.order_of(last):
-            return None
         opening = _OPENING + object_id.encode() + b'"'
-        low, high = self._bisect(object_id)
-        start = self._find(opening, low, high)
+        # Most that are asked for are new, or the log is short.
+        start = self._find(opening, self._tail_start, self._end)
+        if start is None:
+            last = self.last_id()
+            # An id that is later than the last was never here; so a new one does not cost a search of the whole log.
+            if last is None or ids.order_of(object_id) > ids.order_of(last):
+                return None
+            start = self._find(opening, *self._bisect(object_id))
         if start is None:
             start = self._find(opening, 0, self._end)
         if (

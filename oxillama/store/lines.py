@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from oxillama.store.disk import Disk
 from oxillama.store.line_reader import LineReader, is_json
@@ -23,17 +22,13 @@ class Lines:
     def __init__(self, disk: Disk, path: str, torn_path: str, *, adopted: bool = False) -> None:
         self._disk, self._path, self._torn_path, self._adopted = disk, path, torn_path, adopted
 
-    @contextlib.contextmanager
-    def reader(self) -> Iterator[LineReader]:
-        """The log as it is now. What others add meanwhile is not in it."""
-        fd = None
-        with contextlib.suppress(FileNotFoundError):
-            fd = self._disk.open(self._path, os.O_RDONLY)
+    def reader(self) -> LineReader:
+        """The log as it is now, to be closed. What others add meanwhile is not in it."""
         try:
-            yield LineReader(self._disk, fd, self._path, adopted=self._adopted)
-        finally:
-            if fd is not None:
-                os.close(fd)
+            fd = self._disk.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            fd = None
+        return LineReader(self._disk, fd, self._path, adopted=self._adopted)
 
     def last_id(self) -> str | None:
         """The id in the last line, or None."""
@@ -51,9 +46,15 @@ class Lines:
         Raises:
             StoreFull, StoreUnavailable: nothing was added; unless what was written can be neither synced nor cut off again.
         """
+        self.extend(lambda _: lines)
+
+    def extend(self, make: Callable[[str | None], list[bytes]]) -> list[bytes]:
+        """The same with objects that `make` makes, given the last id in the log: it is read and written in one opening."""
         fd = self._disk.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            size, opening = self._mend(fd)
+            reader = LineReader(self._disk, fd, self._path, adopted=self._adopted)
+            lines = make(reader.last_id())
+            size, opening = self._mend(fd, reader)
             try:
                 self._disk.write(fd, opening + b"\n".join(lines) + b"\n")
                 self._disk.sync(fd)
@@ -64,10 +65,10 @@ class Lines:
                 raise
         finally:
             os.close(fd)
+        return lines
 
-    def _mend(self, fd: int) -> tuple[int, bytes]:
+    def _mend(self, fd: int, reader: LineReader) -> tuple[int, bytes]:
         """Make the end of the log fit to be appended to: its size, and what has to be written first."""
-        reader = LineReader(self._disk, fd, self._path, adopted=self._adopted)
         size, tail = reader.size, reader.last_line()
         if not tail:
             return size, b""

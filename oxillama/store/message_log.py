@@ -40,6 +40,10 @@ class MessageLog:
         """Add whole Messages, all or none."""
         self._lines.append(messages)
 
+    def extend(self, make: Callable[[str | None], list[bytes]]) -> list[bytes]:
+        """Add Messages that `make` makes, given the id of the newest in the log; what it made."""
+        return self._lines.extend(make)
+
     def find(self, message_id: str) -> bytes | None:
         """The line of a Message as it was first written, or None; deleted ones included."""
         return self._lines.get(message_id)
@@ -53,7 +57,9 @@ class MessageLog:
                 return writing[1]
             # Race: its run may have finished it between the two looks.
             line = self.find(message_id)
-        return None if line is None else self._current(message_id, line)
+        if line is None:
+            return None
+        return self._resolver()(message_id, line)
 
     def has_held(self, message_id: str) -> bool:
         """Whether there is such a Message, or was before it was deleted: a cursor may name it."""
@@ -70,8 +76,7 @@ class MessageLog:
     def page(self, query: PageQuery) -> Page:
         """A part of the list, with the Message that a run is writing at its end."""
         writing = self._being_written(None)
-        # Looked for once: most threads have no later versions, and those that do have few.
-        resolve = self._current if self._disk.exists(self._layout.overlays) else _wire_form
+        resolve = self._resolver()
         with self._lines.reader() as reader:
             if writing is None:
                 return read_page(reader, query, "message", resolve)
@@ -90,6 +95,10 @@ class MessageLog:
         with self._lines.reader() as reader:
             lines = reader.forward(0, reader.end())
             return [message_id for message_id, line in lines if parsed(line, message_id).get("run_id") == run_id]
+
+    def _resolver(self) -> Callable[[str, bytes], bytes | None]:
+        """What makes a line into what is sent. Most threads have no later versions at all: that is looked for once."""
+        return self._current if self._disk.exists(self._layout.overlays) else _wire_form
 
     def _current(self, message_id: str, line: bytes) -> bytes | None:
         path = self._layout.overlay(message_id)

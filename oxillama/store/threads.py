@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -12,143 +12,13 @@ import orjson
 from oxillama import ids
 from oxillama.errors import NotFound, StoreError
 from oxillama.objects import run as run_object
-from oxillama.objects.page import Page, PageQuery
 from oxillama.store import legacy, locks
-from oxillama.store.disk import Disk
-from oxillama.store.event_log import EventLog
-from oxillama.store.layout import ThreadLayout
-from oxillama.store.lines import Lines
-from oxillama.store.message_log import MessageLog
-from oxillama.store.paging import Sequence, SortedIds, read_page
-from oxillama.store.records import parsed, whole
-from oxillama.store.run_queue import RunQueue
+from oxillama.store.records import parsed
+from oxillama.store.thread_reader import ThreadReader
 
 
-class ThreadFolder:
-    """What is stored of one thread. Nothing is looked at before a method is called.
-
-    Args:
-        disk: where it lies.
-        layout: its paths.
-        queue: where its active run is entered.
-        project: whose it is.
-        thread_id: a checked id.
-    """
-
-    def __init__(self, disk: Disk, layout: ThreadLayout, queue: RunQueue, project: str, thread_id: str) -> None:
-        self._disk, self._layout, self.queue = disk, layout, queue
-        self.project, self.thread_id = project, thread_id
-
-    @property
-    def messages(self) -> MessageLog:
-        """Its Messages."""
-        return MessageLog(self._disk, self._layout, self._message_being_written, adopted=ids.is_legacy(self.thread_id))
-
-    @property
-    def _run_ids(self) -> Lines:
-        return Lines(self._disk, self._layout.runs_log, self._layout.torn_runs, adopted=ids.is_legacy(self.thread_id))
-
-    def read(self) -> bytes:
-        """The Thread in wire form. Raises NotFound."""
-        try:
-            content = self._disk.read(self._layout.meta)
-        except FileNotFoundError:
-            raise NotFound("thread", self.thread_id) from None
-        thread = parsed(content, self._layout.meta)
-        return orjson.dumps(legacy.thread(thread)) if ids.is_legacy(self.thread_id) else content
-
-    def require(self) -> None:
-        """Raise NotFound unless the thread exists."""
-        if not self._disk.exists(self._layout.meta):
-            raise NotFound("thread", self.thread_id)
-
-    def read_run(self, run_id: str) -> bytes:
-        """A Run in wire form. Raises NotFound, for the thread when that is what is missing."""
-        run = self._run_or_none(run_id)
-        if run is None:
-            self.require()
-            raise NotFound("run", run_id)
-        return run
-
-    def load_run(self, run_id: str) -> dict[str, Any]:
-        """A Run. Raises NotFound."""
-        return parsed(self.read_run(run_id), self._layout.status(run_id))
-
-    def page_runs(self, query: PageQuery) -> Page:
-        """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
-        self.require()
-        with self._runs_in_order() as run_ids:
-            return read_page(run_ids, query, "run", lambda run_id, _: self._run_or_none(run_id))
-
-    def active_run(self) -> dict[str, Any] | None:
-        """The Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
-        with self._run_ids.reader() as run_ids:
-            for run_id, _ in run_ids.backward(0, run_ids.end()):
-                status = self._run_or_none(run_id)
-                if status is not None:
-                    run = parsed(status, self._layout.status(run_id))
-                    return run if run["status"] in run_object.ACTIVE else None
-        return None
-
-    def read_step(self, run_id: str, step_id: str) -> bytes:
-        """A RunStep in wire form. Raises NotFound, for the run when that is what is missing."""
-        step = self._step_or_none(run_id, step_id)
-        if step is None:
-            self.read_run(run_id)
-            raise NotFound("run step", step_id)
-        return step
-
-    def page_steps(self, run_id: str, query: PageQuery) -> Page:
-        """A part of the list of a Run's steps. Raises NotFound for the run or an unknown cursor."""
-        self.read_run(run_id)
-        for cursor in (query.after, query.before):
-            # Steps are never deleted, so one that is not here never was.
-            if cursor is not None:
-                self.read_step(run_id, cursor)
-        return read_page(SortedIds(self._step_ids(run_id)), query, "run step", lambda step_id, _: self._step_or_none(run_id, step_id))
-
-    def load_steps(self, run_id: str) -> list[dict[str, Any]]:
-        """All steps of a Run, oldest first."""
-        steps = (self._step_or_none(run_id, step_id) for step_id in self._step_ids(run_id))
-        return [orjson.loads(step) for step in steps if step is not None]
-
-    def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
-        """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
-        if run_id is None:
-            return self._page_all_messages(query)
-        self.require()
-        for cursor in (query.after, query.before):
-            # Any message of the thread may be one, also one that another wrote: it has its place among those of the run.
-            if cursor is not None and not self.messages.has_held(cursor):
-                raise NotFound("message", cursor)
-        if ids.is_legacy(run_id):
-            written = self.messages.ids_of_run(run_id)
-        else:
-            details = (step["step_details"] for step in self.load_steps(run_id))
-            written = [one["message_creation"]["message_id"] for one in details if one["type"] == "message_creation"]
-        return read_page(SortedIds(written), query, "message", lambda message_id, _: self.messages.get(message_id))
-
-    def _page_all_messages(self, query: PageQuery) -> Page:
-        try:
-            page = self.messages.page(query)
-        except NotFound:
-            self.require()
-            raise
-        if not page.items:
-            self.require()
-        return page
-
-    def read_message(self, message_id: str) -> bytes:
-        """A Message in wire form. Raises NotFound, for the thread when that is what is missing."""
-        message = self.messages.get(message_id)
-        if message is None:
-            self.require()
-            raise NotFound("message", message_id)
-        return message
-
-    def events(self, run_id: str) -> EventLog:
-        """The event log of a Run."""
-        return EventLog(self._disk, self._layout.events(run_id))
+class ThreadFolder(ThreadReader):
+    """What is stored of one thread, and the way to change it."""
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[LockedThread]:
@@ -164,59 +34,8 @@ class ThreadFolder:
                 thread.adopt()
             yield thread
 
-    def _run_or_none(self, run_id: str) -> bytes | None:
-        path = self._layout.status(run_id)
-        try:
-            content = self._disk.read(path)
-        except FileNotFoundError:
-            return None
-        return orjson.dumps(legacy.run(parsed(content, path))) if ids.is_legacy(run_id) else whole(content, path)
 
-    def _runs_in_order(self) -> contextlib.AbstractContextManager[Sequence]:
-        if ids.is_legacy(self.thread_id) and not self._disk.exists(self._layout.runs_log):
-            return contextlib.nullcontext(SortedIds(self._legacy_run_ids()))
-        return self._run_ids.reader()
-
-    def _legacy_run_ids(self) -> list[str]:
-        """Runs that oxillama-server 0.1.3 left, by time: it kept no order."""
-        found = [name for name in self._disk.names(self._layout.runs) if ids.is_legacy(name)]
-        runs = [orjson.loads(run) for run in map(self._run_or_none, found) if run is not None]
-        return [run["id"] for run in sorted(runs, key=lambda run: (run["created_at"], run["id"]))]
-
-    def _step_or_none(self, run_id: str, step_id: str) -> bytes | None:
-        path = self._layout.step(run_id, step_id)
-        try:
-            content = self._disk.read(path)
-        except FileNotFoundError:
-            return None
-        if ids.is_legacy(step_id):
-            return orjson.dumps(legacy.step(parsed(content, path), self.load_run(run_id)))
-        return whole(content, path)
-
-    def _step_ids(self, run_id: str) -> list[str]:
-        names = [name.removesuffix(".json") for name in self._disk.names(self._layout.steps(run_id))]
-        if not ids.is_legacy(run_id):
-            return sorted(filter(ids.is_ours, names))
-        steps = [(step_id, self._step_or_none(run_id, step_id)) for step_id in filter(ids.is_legacy, names)]
-        by_time = sorted((orjson.loads(step)["created_at"], step_id) for step_id, step in steps if step is not None)
-        return [step_id for _, step_id in by_time]
-
-    def _message_being_written(self, wanted: str | None) -> tuple[str, bytes] | None:
-        """The Message that the active run has begun and not finished, as far as it has come; None when it is not the wanted one."""
-        run = self.active_run()
-        if run is None:
-            return None
-        for step in reversed(self.load_steps(run["id"])):
-            if step["type"] == "message_creation" and step["status"] == "in_progress":
-                message_id = step["step_details"]["message_creation"]["message_id"]
-                if wanted not in (None, message_id):
-                    return None
-                message = self.events(run["id"]).message_so_far(message_id)
-                return None if message is None else (message_id, orjson.dumps(message))
-        return None
-
-
-class LockedThread(ThreadFolder):
+class LockedThread(ThreadReader):
     """A thread whose lock this process holds. What a method wrote is durable when it returns."""
 
     def write(self, thread: dict[str, Any]) -> bytes:
@@ -274,12 +93,20 @@ class LockedThread(ThreadFolder):
         self._disk.add_directory(self._layout.overlays)
         return self._disk.replace(self._layout.overlay(message_id), orjson.dumps(value))
 
+    def add_message(self, make: Callable[[int], dict[str, Any]]) -> bytes:
+        """Add a new Message, which `make` makes when it is told what `last_stamp` would be; its wire form."""
+        of_runs = self._last_stamp_of_runs()
+        (line,) = self.messages.extend(lambda last_id: [orjson.dumps(make(max(of_runs, ids.stamp_of(last_id or ""))))])
+        return line
+
     def last_stamp(self) -> int:
         """The latest microsecond in any id of the thread, so that the next is later even if the clock stepped back."""
-        latest_run = self._run_ids.last_id()
-        steps = self._step_ids(latest_run) if latest_run is not None else []
-        newest = [self.messages.last_id(), latest_run, *steps[-1:]]
-        return max((ids.stamp_of(object_id) for object_id in newest if object_id is not None), default=0)
+        return max(self._last_stamp_of_runs(), ids.stamp_of(self.messages.last_id() or ""))
+
+    def _last_stamp_of_runs(self) -> int:
+        run_id = self._run_ids.last_id()
+        newest = [] if run_id is None else [run_id, *self._step_ids(run_id)[-1:]]
+        return max(map(ids.stamp_of, newest), default=0)
 
     def remove(self, trash: str) -> None:
         """Delete the thread: gone for every reader at once; the space is given back by a sweep."""

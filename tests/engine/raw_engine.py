@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.waiting import is_readable
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Connection:
     def hang(self) -> None:
         """Say nothing until the client hangs up, and note that it did."""
         while not self.engine.stopping.is_set():
-            if select.select([self.socket], [], [], 0.02)[0]:
+            if is_readable(self.socket, 0.02):
                 try:
                     gone = not self.socket.recv(1)
                 except OSError:

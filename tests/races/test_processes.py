@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import signal
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.races.conftest import FACTOR, TALLY
 from tests.races.interleaving import same_directory
 from tests.races.pairs import PAIRS, Act, Scene, attempt
 from tests.races.soundness import Watch
+from tests.waiting import is_readable
 
 ROUNDS = 5 * FACTOR
 #: One operation takes milliseconds. Whoever takes longer hangs.
@@ -45,8 +45,7 @@ class Racer:
         os.write(self._tell, f"{delay:.6f}".encode())
 
     def outcome(self) -> str:
-        heard, _, _ = select.select([self._heard], [], [], LIMIT_SECONDS)
-        assert heard, "hangs"
+        assert is_readable(self._heard, LIMIT_SECONDS), "hangs"
         outcome = os.read(self._heard, 32).decode()
         assert outcome, "failed"
         return outcome

@@ -43,6 +43,8 @@ def check_run(
     run = read_object(findings, disk, layout.status(run_id), expected)
     if run is None:
         return None
+    # A wrong id has been told. What else there is belongs to the run of this folder.
+    run["id"] = run_id
     status = run.get("status")
     if not isinstance(status, str) or status not in run_object.TRANSITIONS:
         findings.problem(layout.status(run_id), "`status` is not one of a run")
