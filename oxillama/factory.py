@@ -6,7 +6,8 @@ from flask import Blueprint, Flask
 
 from oxillama.settings import Settings
 from oxillama.store import Store
-from oxillama.web import assistants, error_handlers, health, messages, models, parsing, pass_through, runs, steps, threads
+from oxillama.web import assistants, error_handlers, health, messages, models, pass_through, runs, steps, threads
+from oxillama.web.application import Api
 from oxillama.web.base_urls import AZURE, OPENAI
 from oxillama.web.body_room import BodyRoom
 from oxillama.web.context import Context
@@ -20,7 +21,7 @@ def create_app(settings: Settings) -> Flask:
     store = Store.open(settings.data_dir, durable=settings.durable)
     for project in set((settings.api_keys or {}).values()):
         store.create_project(project)
-    app = Flask("oxillama", static_folder=None)
+    app = Api("oxillama", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     # Flask would answer OPTIONS by itself, without our envelope; no page of another origin is granted anything.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -31,8 +32,6 @@ def create_app(settings: Settings) -> Flask:
     room = BodyRoom(arriving=settings.threads * settings.max_body_bytes, parsed=2 * settings.max_body_bytes)
     app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping), room)
     error_handlers.register(app)
-    app.before_request(parsing.check_query)
-    app.teardown_request(parsing.give_back)
     app.register_blueprint(health.bp)
     for name, base_url in (("openai", OPENAI), ("azure", AZURE)):
         api = Blueprint(name, __name__, url_prefix=base_url)

@@ -11,7 +11,7 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from oxillama import ids
-from oxillama.errors import AuthenticationFailed, RequestRefused
+from oxillama.errors import AuthenticationFailed, InvalidRequest, RequestRefused
 from oxillama.settings import Settings
 from oxillama.web.auth import check_beta_header, project_of
 from oxillama.web.base_urls import AZURE, OPENAI
@@ -20,6 +20,8 @@ from oxillama.web.origin import page_check
 
 #: Where the project of a request stands in its environment.
 PROJECT = "oxillama.project"
+#: Where an ExitStack stands of what is to be given back when its view is done, if there is anything.
+WHEN_DONE = "oxillama.when_done"
 
 _BETA_ONLY = tuple(f"{base}/{noun}" for base in (OPENAI, AZURE) for noun in ("assistants", "threads"))
 
@@ -64,6 +66,20 @@ class Frontage:
             environ[PROJECT] = project_of(environ, self._settings)
             if path.startswith(_BETA_ONLY):
                 check_beta_header(environ)
+            if not environ.get("QUERY_STRING", "").isascii():
+                _check_query(environ["QUERY_STRING"])
         except (AuthenticationFailed, RequestRefused) as error:
             return answer_to(error)(environ, start)
-        return self._application(environ, start)
+        try:
+            return self._application(environ, start)
+        finally:
+            if WHEN_DONE in environ:
+                environ[WHEN_DONE].close()
+
+
+def _check_query(query: str) -> None:
+    """Raise InvalidRequest unless a query is UTF-8; werkzeug leaves that to whoever reads it first."""
+    try:
+        query.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The query of your request is not valid UTF-8.") from None

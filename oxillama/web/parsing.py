@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import orjson
-from flask import g, request
+from flask import request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -17,6 +17,7 @@ from oxillama.schemas.loading import RequestSchema, load
 from oxillama.schemas.pages import message_query, page_query
 from oxillama.web.body_room import SMALL_BYTES
 from oxillama.web.context import context
+from oxillama.web.headers import WHEN_DONE
 
 _JSON = "application/json"
 
@@ -92,22 +93,8 @@ def _read() -> bytes:
 
 def _when_done() -> contextlib.ExitStack:
     """What is to be given back when the view is done with the request."""
-    if "when_done" not in g:
-        g.when_done = contextlib.ExitStack()
-    return g.when_done
-
-
-def give_back(_error: BaseException | None) -> None:
-    """At the end of each request, whatever became of it."""
-    g.pop("when_done", contextlib.ExitStack()).close()
-
-
-def check_query() -> None:
-    """Raise InvalidRequest unless the request's query is UTF-8; werkzeug leaves that to whoever reads it first."""
-    try:
-        _ = request.args
-    except UnicodeDecodeError:
-        raise InvalidRequest("The query of your request is not valid UTF-8.") from None
+    stack: contextlib.ExitStack = request.environ.setdefault(WHEN_DONE, contextlib.ExitStack())
+    return stack
 
 
 def list_query(noun: str) -> PageQuery:
