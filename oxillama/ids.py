@@ -109,4 +109,5 @@ def _encode(number: int, length: int) -> str:
 
 
 def _random(length: int) -> str:
-    return _encode(random.randrange(len(ALPHABET) ** length), length)
+    # Ids are names, not secrets: keys decide who may read. Asking the kernel for each would cost more than storing a message's line.
+    return "".join(random.choices(ALPHABET, k=length))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import httpx2
 import openai
 
 from oxillama.engine import dialect, faults
+from oxillama.engine.chunk_decoder import ChunkDecoder
 from oxillama.engine.chunks import ChunkReader
 from oxillama.engine.interface import ChatRequest, Delta, Engine, Finished
 from oxillama.engine.markers import MarkerKnowledge
@@ -30,6 +32,7 @@ _CONNECT_SECONDS = 5
 _QUESTION_SECONDS = 10
 #: After the answer's end only the token count is still to come.
 _USAGE_SECONDS = 5
+_DRAIN_SECONDS = 0.1
 _LOADING_SECONDS = 60
 _LOADING_POLL_SECONDS = 0.25
 _MOST_CONNECTIONS = 1000
@@ -116,15 +119,16 @@ class ChatCompletionsEngine:
         except openai.APIError as error:
             raise faults.from_openai(error, secrets=self._secrets) from None
         try:
-            reader, heard = ChunkReader(), False
-            while True:
-                try:
-                    chunk = await self._next(answer, reader, heard, asked + self._first_token_seconds)
-                except StopAsyncIteration:
-                    break
-                heard = True
-                for delta in reader.read(chunk):
-                    yield delta
+            reader, decoder, pieces = ChunkReader(), ChunkDecoder(answer.response.request), answer.response.aiter_bytes()
+            heard, until = False, asked + self._first_token_seconds
+            while not decoder.done and (piece := await self._next(pieces, reader, until)):
+                for chunk in self._decoded(piece, decoder, reader):
+                    heard = True
+                    for delta in reader.read(chunk):
+                        yield delta
+                if heard:
+                    until = self._deadline(reader, asked + self._first_token_seconds)
+            await _drain(pieces)
         finally:
             await answer.close()
         if reader.reason is None:
@@ -147,35 +151,41 @@ class ChatCompletionsEngine:
         """Hang up everything."""
         await self._client.close()
 
-    async def _next(self, answer: openai.AsyncStream[object], reader: ChunkReader, heard: bool, first_token_at: float) -> object:
-        """The next chunk.
+    async def _next(self, pieces: AsyncIterator[bytes], reader: ChunkReader, until: float) -> bytes:
+        """The next bytes; none when nothing more comes, or nothing more is needed.
 
         Raises:
-            StopAsyncIteration: nothing more comes, or nothing more is needed.
-            EngineError: nothing came in time, or not a chunk.
+            EngineError: nothing came in time, or the connection broke.
         """
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                return await anext(pieces, b"")
+        except (TimeoutError, httpx2.HTTPError) as error:
+            if reader.reason is not None:
+                return b""
+            raise (faults.too_slow() if isinstance(error, TimeoutError) else faults.broken_off()) from None
+
+    def _decoded(self, piece: bytes, decoder: ChunkDecoder, reader: ChunkReader) -> Iterator[object]:
+        """The chunks in a piece. Raises EngineError unless the answer is whole already."""
+        try:
+            yield from decoder.read(piece)
+        except (openai.APIError, ValueError) as error:
+            decoder.done = True
+            if reader.reason is not None:
+                return
+            if isinstance(error, openai.APIError):
+                raise faults.from_openai(error, secrets=self._secrets) from None
+            raise faults.unusable() from None
+
+    def _deadline(self, reader: ChunkReader, first_token_at: float) -> float:
+        """Until when the next chunk must come; a comment is none."""
         now = time.monotonic()
         if reader.reason is not None:
-            until = now + min(self._stall_seconds, _USAGE_SECONDS)
-        elif reader.spoke:
-            until = now + self._stall_seconds
-        elif heard:
-            # Some send an empty first chunk at once and then think for long.
-            until = max(first_token_at, now + self._stall_seconds)
-        else:
-            until = first_token_at
-        try:
-            async with asyncio.timeout(until - now):
-                return await anext(answer)
-        except (TimeoutError, openai.APIError, httpx2.HTTPError, ValueError) as error:
-            if reader.reason is not None:
-                raise StopAsyncIteration from None
-            if isinstance(error, TimeoutError):
-                raise faults.too_slow() from None
-            if isinstance(error, openai.APIError) and not isinstance(error, openai.APIConnectionError):
-                raise faults.from_openai(error, secrets=self._secrets) from None
-            # ValueError: what the stream carries is neither UTF-8 nor JSON.
-            raise (faults.unusable() if isinstance(error, ValueError) else faults.broken_off()) from None
+            return now + min(self._stall_seconds, _USAGE_SECONDS)
+        if reader.spoke:
+            return now + self._stall_seconds
+        # Some send an empty first chunk at once and then think for long.
+        return max(first_token_at, now + self._stall_seconds)
 
     async def _open(self, request: ChatRequest) -> tuple[openai.AsyncStream[object], float]:
         """The engine's answer once it began, and when it was asked for: in the words and with the model that this engine knows."""
@@ -240,6 +250,14 @@ class ChatCompletionsEngine:
                 if time.monotonic() >= give_up or not faults.is_loading(error):
                     raise
             await asyncio.sleep(_LOADING_POLL_SECONDS)
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read to the end of the answer: only then its connection can be used again."""
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in pieces:
+                pass
 
 
 def _body(request: ChatRequest, model: str) -> dict[str, Any]:

@@ -78,9 +78,9 @@ class Claim:
             thread.write_step(self._step)
             self._events.append(_opened(self._step) + frame("thread.message.created", self._message) + message_event(self._message))
 
-    def add_text(self, fragment: str) -> None:
-        """Stream a piece of the open message's text."""
-        self._add("text", fragment)
+    def add_text(self, *fragments: str) -> None:
+        """Stream pieces of the open message's text, each in an event of its own, all in one append."""
+        self._add("text", *fragments)
 
     def add_refusal(self, fragment: str) -> None:
         """Stream a piece of the open message's refusal."""
@@ -189,9 +189,10 @@ class Claim:
         except NotFound:
             raise ClaimLost(run_id) from None
 
-    def _add(self, kind: str, fragment: str) -> None:
+    def _add(self, kind: str, *fragments: str) -> None:
         assert self._message is not None
-        self._events.append(content_delta(self._message["id"], self._content.add(kind, fragment)))
+        message_id = self._message["id"]
+        self._events.append(b"".join(content_delta(message_id, self._content.add(kind, fragment)) for fragment in fragments))
 
     def _finished(self, usage: dict[str, Any] | None, incomplete_reason: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """The open message and its step. Programs read the first part of every answer, so an empty one has an empty text."""

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from oxillama import ids
 from oxillama.engine.interface import CallDelta, ChatRequest, Engine, Finished, RefusalDelta, TextDelta, TokenUsage
-from oxillama.errors import EngineAnswerUnusable, PromptTooLong
+from oxillama.errors import EngineAnswerUnusable, OxillamaError, PromptTooLong
 from oxillama.lifecycle.claim import Claim
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
@@ -39,6 +39,8 @@ class Turn:
         self._message_open = False
         self._calls: list[dict[str, Any]] = []
         self._leading_space = ""
+        self._unwritten: list[str] = []
+        self._failure: OxillamaError | None = None
 
     async def run(self) -> None:
         """Ask, write, and leave the run ended or waiting for tool outputs.
@@ -62,6 +64,10 @@ class Turn:
     async def _ask(self, request: ChatRequest) -> None:
         async with contextlib.aclosing(self._engine.stream(request)) as deltas:
             async for delta in deltas:
+                if not isinstance(delta, TextDelta):
+                    self._write()
+                if self._failure is not None:
+                    raise self._failure
                 match delta:
                     case TextDelta(text) if not self._calls:
                         await self._add_text(text)
@@ -82,8 +88,20 @@ class Turn:
                 return
             text = self._leading_space
         await self._open_message()
-        self._claim.add_text(text)
+        # What has arrived by now is written at once, as soon as this turn waits for more.
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._unwritten.append(text)
         self._characters += len(text)
+
+    def _write(self) -> None:
+        """Write the text that has come. Cheap enough for the event loop: it waits for no device."""
+        texts, self._unwritten = self._unwritten, []
+        if texts and self._failure is None:
+            try:
+                self._claim.add_text(*texts)
+            except OxillamaError as error:
+                self._failure = error
 
     async def _open_message(self) -> None:
         if not self._message_open:

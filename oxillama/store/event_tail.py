@@ -9,34 +9,37 @@ import threading
 import time
 from collections.abc import Iterator
 
-from inotify_simple import INotify, flags
+from inotify_simple import INotify, flags, parse_events
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.01
 _OVERFLOWED = -1
+_LONGEST_READ = 64 * 1024
 
 
 class Change:
     """Tells one reader that a file may have changed. Clear it, look, and only then wait."""
 
     def __init__(self, *, polled: bool) -> None:
-        self._event, self._polled = threading.Event(), polled
+        # Held while nothing has changed. An Event makes a lock for each wait and takes two more, for each token of each stream.
+        self._unchanged, self._polled = threading.Lock(), polled
 
     def clear(self) -> None:
         """From here on, changes count."""
-        self._event.clear()
+        self._unchanged.acquire(blocking=False)
 
     def set(self) -> None:
-        """Something may have changed."""
-        self._event.set()
+        """Something may have changed. For one thread at a time."""
+        if self._unchanged.locked():
+            self._unchanged.release()
 
     def wait(self, seconds: float) -> bool:
         """Wait for a change. False when there was none for `seconds`; always True where changes cannot be told."""
         if self._polled:
             time.sleep(_POLL_SECONDS)
             return True
-        return self._event.wait(seconds)
+        return self._unchanged.acquire(timeout=seconds)
 
 
 class Watcher:
@@ -103,7 +106,8 @@ class Watcher:
 
     def _dispatch(self, inotify: INotify) -> None:
         while True:
-            descriptors = {event.wd for event in inotify.read()}
+            # Its own `read` asks the kernel three times.
+            descriptors = {event.wd for event in parse_events(os.read(inotify.fileno(), _LONGEST_READ))}
             if _OVERFLOWED in descriptors:
                 self.wake_all()
             with self._lock:
