@@ -132,10 +132,19 @@ class Disk:
             os.mkdir(path, DIRECTORY_MODE)
 
     def add_directory(self, path: str) -> None:
-        """Create a directory where there is none, in one that is there already; the name is synced."""
-        if not self.exists(path):
+        """Make sure of a directory in one that is there already; its name is synced. One that holds nothing may be as a killed process
+        left it, before the sync of its name."""
+        if not self._holds_something(path):
             self.make_directory(path)
             self.sync_directory(os.path.dirname(path))
+
+    def _holds_something(self, path: str) -> bool:
+        with naming(path):
+            try:
+                with os.scandir(path) as entries:
+                    return next(entries, None) is not None
+            except FileNotFoundError:
+                return False
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory to a new name; the name is synced."""

@@ -62,11 +62,12 @@ class Lines:
             reader = LineReader(self._disk, fd, self._path, adopted=self._adopted)
             lines = make(reader)
             size, opening = self._mend(fd, reader)
+            if size == 0:
+                # Before the first line, not behind it: whoever finds lines may take the log's name for durable, also if we are killed here.
+                self._disk.sync_directory(os.path.dirname(self._path))
             try:
                 self._disk.write(fd, opening + b"\n".join(lines) + b"\n")
                 self._disk.sync(fd)
-                if size == 0:
-                    self._disk.sync_directory(os.path.dirname(self._path))
             except BaseException:
                 self._disk.truncate(fd, size)
                 raise

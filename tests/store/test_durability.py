@@ -95,14 +95,27 @@ def test_the_first_message_syncs_the_name_of_the_log_too(durable, recording):
     folder = a_thread(durable)
     recording.take()
     say(folder)
-    assert recording.take() == ["write messages.jsonl", "sync messages.jsonl", "sync <thread>"]
+    assert recording.take() == ["sync <thread>", "write messages.jsonl", "sync messages.jsonl"]
+
+
+def test_what_a_killed_process_left_empty_gets_its_name_synced_by_the_next(durable, recording):
+    """It may have been killed before its own sync of the name, and nobody else would make up for it."""
+    folder = a_thread(durable)
+    thread = Path(folder._layout.folder)
+    (thread / "messages.jsonl").touch()
+    recording.take()
+    message_id = say(folder)["id"]
+    assert recording.take()[0] == "sync <thread>"
+    (thread / "messages").mkdir()
+    threads.modify_message(folder, message_id, {"metadata": {}})
+    assert recording.take()[0] == "sync <thread>"
 
 
 def test_a_thread_is_on_the_device_before_it_has_its_name(durable, recording):
     a_thread(durable, "x")
     assert recording.take() == [
         *("write tmp/<new>/meta.json", "sync tmp/<new>/meta.json"),
-        *("write tmp/<new>/messages.jsonl", "sync tmp/<new>/messages.jsonl", "sync tmp/<new>"),
+        *("sync tmp/<new>", "write tmp/<new>/messages.jsonl", "sync tmp/<new>/messages.jsonl"),
         "sync tmp/<new>",
         *("rename <thread>", "sync projects/default/threads"),
     ]
@@ -114,7 +127,7 @@ def test_a_run_is_entered_and_told_of_before_it_is_written(durable, recording):
     a_run(durable, folder)
     assert recording.take() == [
         *replaced("queue/active/<run>", "queue/active"),
-        *("write runs.log", "sync runs.log", "sync <thread>"),
+        *("sync <thread>", "write runs.log", "sync runs.log"),
         *("sync <thread>", "sync runs"),
         "write run:events.sse",
         *replaced("run:status.json", "runs/<run>"),
