@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from types import TracebackType
@@ -156,6 +157,14 @@ class Disk:
         with naming(path):
             return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
 
+    def open_if_there(self, path: str) -> int | None:
+        """A descriptor to read from, or None. The caller closes it."""
+        with naming(path):
+            try:
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
     def write(self, fd: int, content: bytes) -> None:
         """Write all of it. One system call unless the disk is nearly full."""
         with naming(fd):
@@ -208,7 +217,7 @@ class Disk:
 
     def temporary_path(self) -> str:
         """A name that nobody else uses, for something that is not in place yet."""
-        return os.path.join(self.temporary, f"{os.getpid()}-{os.urandom(4).hex()}-{next(self._counter)}")
+        return os.path.join(self.temporary, f"{os.getpid()}-{random.getrandbits(32):08x}-{next(self._counter)}")
 
 
 class naming:

@@ -98,7 +98,14 @@ class LineReader:
     def get(self, object_id: str) -> bytes | None:
         """The object with this id, or None."""
         span = self.span(object_id)
-        return None if span is None else next((line for _, line in self.forward(*span)), None)
+        if span is None:
+            return None
+        line = self._read(span[0], span[1] - span[0]).rstrip(b"\n")
+        if is_json(line):
+            return line
+        if self._adopted:
+            return None
+        raise CorruptRecord(self._path, _SPOILT)
 
     def last_line(self) -> bytes:
         """What stands behind the last newline, whole or torn; empty when the log ends with one."""
@@ -197,11 +204,17 @@ class LineReader:
         yield rest
 
     def _objects(self, lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
-        """Objects among lines; blank ones hide nothing. Raises CorruptRecord."""
+        """Objects among lines; blank ones hide nothing. Raises CorruptRecord.
+
+        A line is not parsed for it: it has to begin with an id and to end, and to hold no zeros of a block that was never written. Parsing
+        each made a list cost a quarter more. `get` does it, and so does `oxillama check`.
+        """
         for line in lines:
             ours = _OURS.match(line)
-            if line.endswith(b"}") and line.startswith(_OPENING) and is_json(line):
-                yield ours[1].decode() if ours is not None else _id_of(line), line
+            if ours is not None and line.endswith(b"}") and b"\0" not in line:
+                yield ours[1].decode(), line
+            elif line.startswith(_OPENING) and is_json(line):
+                yield _id_of(line), line
             elif line.strip() and not self._adopted:
                 raise CorruptRecord(self._path, _SPOILT)
 

@@ -24,11 +24,7 @@ class Lines:
 
     def reader(self) -> LineReader:
         """The log as it is now, to be closed. What others add meanwhile is not in it."""
-        try:
-            fd = self._disk.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
-            fd = None
-        return LineReader(self._disk, fd, self._path, adopted=self._adopted)
+        return LineReader(self._disk, self._disk.open_if_there(self._path), self._path, adopted=self._adopted)
 
     def last_id(self) -> str | None:
         """The id in the last line, or None."""

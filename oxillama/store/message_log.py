@@ -33,7 +33,7 @@ class MessageLog:
     def __init__(
         self, disk: Disk, layout: ThreadLayout, being_written: Callable[[str | None], tuple[str, bytes] | None], *, adopted: bool
     ) -> None:
-        self._disk, self._layout, self._being_written = disk, layout, being_written
+        self._disk, self._layout, self._being_written, self._adopted = disk, layout, being_written, adopted
         self._lines = Lines(disk, layout.messages, layout.torn_messages, adopted=adopted)
 
     def append(self, messages: list[bytes]) -> None:
@@ -59,7 +59,8 @@ class MessageLog:
             line = self.find(message_id)
         if line is None:
             return None
-        return self._resolver()(message_id, line)
+        resolve = self._resolver()
+        return line if resolve is None else resolve(message_id, line)
 
     def has_held(self, message_id: str) -> bool:
         """Whether there is such a Message, or was before it was deleted: a cursor may name it."""
@@ -96,9 +97,11 @@ class MessageLog:
             lines = reader.forward(0, reader.end())
             return [message_id for message_id, line in lines if parsed(line, message_id).get("run_id") == run_id]
 
-    def _resolver(self) -> Callable[[str, bytes], bytes | None]:
-        """What makes a line into what is sent. Most threads have no later versions at all: that is looked for once."""
-        return self._current if self._disk.exists(self._layout.overlays) else _wire_form
+    def _resolver(self) -> Callable[[str, bytes], bytes | None] | None:
+        """What makes a line into what is sent, if anything has to. Most threads have no later versions at all: that is looked for once."""
+        if self._disk.exists(self._layout.overlays):
+            return self._current
+        return _wire_form if self._adopted else None
 
     def _current(self, message_id: str, line: bytes) -> bytes | None:
         path = self._layout.overlay(message_id)

@@ -52,14 +52,14 @@ class SortedIds:
         return bisect_left(self._ids, object_id, key=ids.order_of), bisect_right(self._ids, object_id, key=ids.order_of)
 
 
-def read_page(items: Sequence, query: PageQuery, noun: str, resolve: Callable[[str, bytes], bytes | None]) -> Page:
+def read_page(items: Sequence, query: PageQuery, noun: str, resolve: Callable[[str, bytes], bytes | None] | None) -> Page:
     """The part of a list that `query` asks for (behaviour.md, section 10).
 
     Args:
         items: the list.
         query: limit, order and cursors.
         noun: what the list holds, for the error.
-        resolve: id and stored object to the object as it is sent, or None to pass over it.
+        resolve: id and stored object to the object as it is sent, or None to pass over it; None where all are sent as they are stored.
 
     Raises:
         NotFound: a cursor names something that never was in the list.
@@ -79,7 +79,7 @@ def read_page(items: Sequence, query: PageQuery, noun: str, resolve: Callable[[s
     found: list[tuple[str, bytes]] = []
     has_more = False
     for object_id, stored in walk(low, high):
-        value = resolve(object_id, stored)
+        value = stored if resolve is None else resolve(object_id, stored)
         if value is None:
             continue
         if len(found) == query.limit:

@@ -48,8 +48,9 @@ class LockedThread(ThreadReader):
 
     def prepare_run(self, run_id: str) -> None:
         """Enter a Run in the thread's list and make room for it, before the run itself is written: until then it is passed over."""
+        # Its name is synced with that of the list, before the first line comes into that.
+        self._disk.make_directory(self._layout.runs)
         self._run_ids.append([b'{"id":"%b"}' % run_id.encode()])
-        self._disk.add_directory(self._layout.runs)
         self._disk.add_directory(self._layout.run(run_id))
 
     def take_back(self, run_id: str, step_id: str | None = None) -> None:

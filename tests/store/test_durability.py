@@ -128,7 +128,7 @@ def test_a_run_is_entered_and_told_of_before_it_is_written(durable, recording):
     assert recording.take() == [
         *replaced("queue/active/<run>", "queue/active"),
         *("sync <thread>", "write runs.log", "sync runs.log"),
-        *("sync <thread>", "sync runs"),
+        "sync runs",
         "write run:events.sse",
         *replaced("run:status.json", "runs/<run>"),
     ]
