@@ -113,7 +113,7 @@ SETTINGS = (
     Setting("OXILLAMA_THREADS", "8", _at_least(1), "Request threads of each web worker, besides those for open streams."),
     Setting("OXILLAMA_MAX_STREAMS", "512", _at_least(1), "Open streams of each web worker; beyond that 429."),
     Setting("OXILLAMA_RUN_CONCURRENCY", "4", _at_least(1), "Runs that a runner executes at once; slots of the embedded engine."),
-    Setting("OXILLAMA_DURABILITY", "full", _one_of("full", "relaxed"), "`full`: what was acknowledged survives a power cut. `relaxed`: it survives the death of any process; faster."),
+    Setting("OXILLAMA_DURABILITY", "full", _one_of("full", "relaxed"), "`full`: what was acknowledged survives a power cut. `relaxed`: it survives the death of any process, but a power cut may take the last half minute; faster."),
     Setting("OXILLAMA_MODEL_MAP", "", _model_map, "`gpt-4o=qwen3-8b`, comma-separated: the engine's name for a name that programs use."),
     Setting("OXILLAMA_BUSY_WAIT_SECONDS", "0", _seconds, "How long a message or a run waits for the active run of its thread to end before it is refused. Each that waits takes the place of an open stream; without a free one it is refused at once."),
     Setting("OXILLAMA_RUN_EXPIRY_SECONDS", "600", _at_least(1), "Life of a run, waiting for tool outputs included."),
