@@ -121,7 +121,7 @@ SETTINGS = (
     Setting("OXILLAMA_STALL_SECONDS", "60", _at_least(1), "How long the engine may pause between tokens."),
     Setting("OXILLAMA_CONTEXT_TOKENS", None, _at_least(256), "Tokens that one conversation may hold: in the embedded engine (unset: 4096), or in another that does not say."),
     Setting("OXILLAMA_MAX_BODY_BYTES", str(8 * 1024 * 1024), _at_least(1024), "Largest request body; beyond that 413."),
-    Setting("OXILLAMA_MAX_MESSAGES_PER_THREAD", str(MOST_MESSAGES), _at_least(1), "Messages that callers may bring a thread to, deleted ones included; beyond that 400. What a run writes is always stored."),
+    Setting("OXILLAMA_MAX_MESSAGES_PER_THREAD", str(MOST_MESSAGES), _at_least(1), "Messages that callers may bring a thread to, deleted ones included; beyond that 413. What a run writes is always stored."),
     Setting("OXILLAMA_MAX_QUEUED_RUNS", str(MOST_RUNS), _at_least(1), "Runs of a project that are not over; beyond that 429. Of requests that come at the same time a few more may pass."),
     Setting("OXILLAMA_EMBEDDED_PORT", None, _at_least(1), "Loopback port of the embedded engine. `make serve` chooses a free one; set it to start the parts by hand."),
 )  # fmt: skip

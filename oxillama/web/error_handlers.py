@@ -18,6 +18,7 @@ _SERVER_ERROR = "The server had an error processing your request. Sorry about th
 
 #: error class -> HTTP status and the envelope's type. The nearest class counts.
 TABLE: dict[type[errors.OxillamaError], tuple[int, str]] = {
+    errors.ThreadFull: (413, "invalid_request_error"),
     errors.RequestRefused: (400, "invalid_request_error"),
     errors.ForeignPage: (403, "invalid_request_error"),
     errors.AuthenticationFailed: (401, "invalid_request_error"),

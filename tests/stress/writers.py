@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 
-import httpx
+import httpx2
 from openai import APIConnectionError, APIStatusError, OpenAI
 
 from tests.stress.calls import Caller, Over, Refused, Unanswered
@@ -105,7 +105,7 @@ class SdkWriter(Writer):
                 try:
                     self._talk(client)
                 except APIConnectionError as error:
-                    if not isinstance(error.__cause__, httpx.ConnectError):
+                    if not isinstance(error.__cause__, httpx2.ConnectError):
                         self.ledger.count(self.ledger.unknown, "with the SDK")
                     self._thread = None
                 except APIStatusError as error:

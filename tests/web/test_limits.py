@@ -15,7 +15,7 @@ from tests.scripted_engine import Hang, Reply, ScriptedEngine
 
 MOST_MESSAGES, MOST_RUNS = 5, 3
 USER = {"role": "user", "content": "Hi"}
-FULL = (400, f"A thread cannot hold more than {MOST_MESSAGES} messages. Create another thread.", "invalid_request_error", None)
+FULL = (413, f"A thread cannot hold more than {MOST_MESSAGES} messages. Create another thread.", "invalid_request_error", None)
 FULL_CODE = "thread_message_limit_exceeded"
 BUSY = (429, "Too many runs of this project are unfinished. Please try again later.", "requests", None, "rate_limit_exceeded")
 
@@ -129,7 +129,7 @@ def test_callers_at_once_do_not_overfill_a_thread(red: Project):
     thread = red.thread()
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: red.post(f"/threads/{thread}/messages", USER).status, range(3 * MOST_MESSAGES)))
-    assert sorted(answers) == [200] * MOST_MESSAGES + [400] * 2 * MOST_MESSAGES
+    assert sorted(answers) == [200] * MOST_MESSAGES + [413] * 2 * MOST_MESSAGES
     assert len(red.messages(thread)) == MOST_MESSAGES
 
 
