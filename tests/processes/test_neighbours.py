@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import os
@@ -24,7 +25,11 @@ def open_doors(server: Server) -> set[str]:
     """What the processes of a server listen on: addresses and paths of sockets."""
     doors = set()
     for process in server.alive():
-        for connection in process.net_connections(kind="all"):
+        connections = []
+        # A part that is being started asks the machine this and that, in processes that are gone at once.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connections = process.net_connections(kind="all")
+        for connection in connections:
             if connection.family == socket.AF_UNIX and connection.laddr:
                 doors.add(str(connection.laddr))
             elif connection.status == psutil.CONN_LISTEN:
