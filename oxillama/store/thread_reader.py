@@ -19,7 +19,7 @@ from oxillama.store.layout import ThreadLayout
 from oxillama.store.lines import Lines
 from oxillama.store.message_log import MessageLog
 from oxillama.store.paging import Sequence, SortedIds, read_page
-from oxillama.store.records import parsed, whole
+from oxillama.store.records import parsed
 from oxillama.store.run_queue import RunQueue
 
 
@@ -61,31 +61,35 @@ class ThreadReader:
         if not self._disk.exists(self._layout.meta):
             raise NotFound("thread", self.thread_id)
 
-    def read_run(self, run_id: str) -> bytes:
-        """A Run in wire form. Raises NotFound, for the thread when that is what is missing."""
+    def stored_run(self, run_id: str) -> tuple[bytes, dict[str, Any]]:
+        """A Run in wire form, and what it says. Raises NotFound, for the thread when that is what is missing."""
         run = self._run_or_none(run_id)
         if run is None:
             self.require()
             raise NotFound("run", run_id)
         return run
 
+    def read_run(self, run_id: str) -> bytes:
+        """A Run in wire form. Raises as `stored_run` does."""
+        return self.stored_run(run_id)[0]
+
     def load_run(self, run_id: str) -> dict[str, Any]:
-        """A Run. Raises NotFound."""
-        return parsed(self.read_run(run_id), self._layout.status(run_id))
+        """A Run. Raises as `stored_run` does."""
+        return self.stored_run(run_id)[1]
 
     def page_runs(self, query: PageQuery) -> Page:
         """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
         self.require()
         with self._runs_in_order() as run_ids:
-            return read_page(run_ids, query, "run", lambda run_id, _: self._run_or_none(run_id))
+            return read_page(run_ids, query, "run", lambda run_id, _: _wire_form(self._run_or_none(run_id)))
 
     def active_run(self) -> dict[str, Any] | None:
         """The Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
         with self._run_ids.reader() as run_ids:
             for run_id, _ in run_ids.backward(0, run_ids.end()):
-                status = self._run_or_none(run_id)
-                if status is not None:
-                    run = parsed(status, self._layout.status(run_id))
+                stored = self._run_or_none(run_id)
+                if stored is not None:
+                    _, run = stored
                     return run if run["status"] in run_object.ACTIVE else None
         return None
 
@@ -95,7 +99,7 @@ class ThreadReader:
         if step is None:
             self.read_run(run_id)
             raise NotFound("run step", step_id)
-        return step
+        return step[0]
 
     def page_steps(self, run_id: str, query: PageQuery) -> Page:
         """A part of the list of a Run's steps. Raises NotFound for the run or an unknown cursor."""
@@ -104,12 +108,14 @@ class ThreadReader:
             # Steps are never deleted, so one that is not here never was.
             if cursor is not None:
                 self.read_step(run_id, cursor)
-        return read_page(SortedIds(self._step_ids(run_id)), query, "run step", lambda step_id, _: self._step_or_none(run_id, step_id))
+        return read_page(
+            SortedIds(self._step_ids(run_id)), query, "run step", lambda step_id, _: _wire_form(self._step_or_none(run_id, step_id))
+        )
 
     def load_steps(self, run_id: str) -> list[dict[str, Any]]:
         """All steps of a Run, oldest first."""
         steps = (self._step_or_none(run_id, step_id) for step_id in self._step_ids(run_id))
-        return [orjson.loads(step) for step in steps if step is not None]
+        return [step[1] for step in steps if step is not None]
 
     def page_messages(self, query: PageQuery, run_id: str | None = None) -> Page:
         """A part of the list of Messages, or of those that one run wrote. Raises NotFound for the thread or an unknown cursor."""
@@ -149,15 +155,16 @@ class ThreadReader:
         """The event log of a Run."""
         return EventLog(self._disk, self._layout.events(run_id))
 
-    def _run_or_none(self, run_id: str) -> bytes | None:
+    def _run_or_none(self, run_id: str) -> tuple[bytes, dict[str, Any]] | None:
         path = self._layout.status(run_id)
         try:
             content = self._disk.read(path)
         except FileNotFoundError:
             return None
         if ids.is_legacy(run_id):
-            return orjson.dumps(legacy.run(parsed(content, path)))
-        return whole(content, path, id=[run_id], thread_id=[self.thread_id], status=run_object.TRANSITIONS)
+            run = legacy.run(parsed(content, path))
+            return orjson.dumps(run), run
+        return content, parsed(content, path, id=[run_id], thread_id=[self.thread_id], status=run_object.TRANSITIONS)
 
     def _runs_in_order(self) -> contextlib.AbstractContextManager[Sequence]:
         if ids.is_legacy(self.thread_id) and not self._disk.exists(self._layout.runs_log):
@@ -167,28 +174,29 @@ class ThreadReader:
     def _legacy_run_ids(self) -> list[str]:
         """Runs that oxillama-server 0.1.3 left, by time: it kept no order."""
         found = [name for name in self._disk.names(self._layout.runs) if ids.is_legacy(name)]
-        runs = [orjson.loads(run) for run in map(self._run_or_none, found) if run is not None]
+        runs = [run[1] for run in map(self._run_or_none, found) if run is not None]
         return [run["id"] for run in sorted(runs, key=lambda run: (run["created_at"], run["id"]))]
 
-    def _step_or_none(self, run_id: str, step_id: str) -> bytes | None:
+    def _step_or_none(self, run_id: str, step_id: str) -> tuple[bytes, dict[str, Any]] | None:
         path = self._layout.step(run_id, step_id)
         try:
             content = self._disk.read(path)
         except FileNotFoundError:
             return None
         if ids.is_legacy(step_id):
-            return orjson.dumps(legacy.step(parsed(content, path), self.load_run(run_id)))
+            step = legacy.step(parsed(content, path), self.load_run(run_id))
+            return orjson.dumps(step), step
         step = parsed(content, path, id=[step_id], run_id=[run_id], status=step_object.STATUSES, type=step_object.TYPES)
         if not step_object.has_details(step):
             raise CorruptRecord(path, "`step_details` are not those of its type")
-        return content
+        return content, step
 
     def _step_ids(self, run_id: str) -> list[str]:
         names = [name.removesuffix(".json") for name in self._disk.names(self._layout.steps(run_id))]
         if not ids.is_legacy(run_id):
             return sorted(filter(ids.is_ours, names))
         steps = [(step_id, self._step_or_none(run_id, step_id)) for step_id in filter(ids.is_legacy, names)]
-        by_time = sorted((orjson.loads(step)["created_at"], step_id) for step_id, step in steps if step is not None)
+        by_time = sorted((step[1]["created_at"], step_id) for step_id, step in steps if step is not None)
         return [step_id for _, step_id in by_time]
 
     def _message_being_written(self, wanted: str | None) -> tuple[str, bytes] | None:
@@ -204,3 +212,7 @@ class ThreadReader:
                 message = self.events(run["id"]).message_so_far(message_id)
                 return None if message is None else (message_id, orjson.dumps(message))
         return None
+
+
+def _wire_form(stored: tuple[bytes, dict[str, Any]] | None) -> bytes | None:
+    return None if stored is None else stored[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,6 @@ bp = Blueprint("runs", __name__, url_prefix="/threads")
 
 #: How long a client that polls an unfinished run should wait, in milliseconds (behaviour.md, section 7).
 _POLL_AFTER = "250"
-_STATUS = re.compile(rb'"status":"([a-z_]+)"')
 
 
 @bp.post("/runs")
@@ -68,11 +66,9 @@ def create_run(thread_id: str) -> Response:
 def get_run(thread_id: str, run_id: str) -> Response:
     """A Run. While it is unfinished, a header tells a polling client when to look again."""
     thread = _thread_of_run(thread_id, run_id)
-    content = thread.read_run(run_id)
+    content, run = thread.stored_run(run_id)
     answer = json_bytes(content)
-    # The first is the run's own: nothing that a caller may give stands before it.
-    status = _STATUS.search(content)
-    if status is not None and status[1].decode() not in run_object.TERMINAL:
+    if run["status"] not in run_object.TERMINAL:
         answer.headers["openai-poll-after-ms"] = _POLL_AFTER
     return answer
 
