@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from tests.stress.calls import Caller, Received, Refused, Unanswered
@@ -35,8 +37,14 @@ class Hand:
 
     def write(self, kind: str, method: str, path: str, body: Any = None) -> Any:
         """Send once, and count it. A 400 is left to the caller; any other refusal is a surprise."""
+        with self._counted(kind, path):
+            return self.caller.write(method, path, body)
+
+    @contextlib.contextmanager
+    def _counted(self, kind: str, path: str) -> Iterator[None]:
+        """Enter in the ledger what became of one write."""
         try:
-            answer = self.caller.write(method, path, body)
+            yield
         except Unanswered:
             self.ledger.count(self.ledger.unknown, kind)
             raise
@@ -44,7 +52,6 @@ class Hand:
             self.refused(kind, path, error)
             raise
         self.ledger.count(self.ledger.acknowledged, kind)
-        return answer
 
     def refused(self, kind: str, path: str, error: Refused) -> None:
         self.ledger.count(self.ledger.refused, kind)
@@ -141,18 +148,11 @@ class Hand:
 
     def stream(self, kind: str, path: str, body: dict[str, Any]) -> Received:
         """A write that answers with a stream. It is acknowledged by its first event; before that, Unanswered."""
-        try:
+        with self._counted(kind, path):
             received = self.caller.stream("POST", path, body)
             if not received.frames:
                 raise Unanswered("no event came")
-        except Unanswered:
-            self.ledger.count(self.ledger.unknown, kind)
-            raise
-        except Refused as error:
-            self.refused(kind, path, error)
-            raise
-        self.ledger.count(self.ledger.acknowledged, kind)
-        return received
+            return received
 
 
 def _body(outputs: dict[str, str]) -> dict[str, Any]:
