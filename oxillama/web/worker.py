@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import logging
@@ -30,6 +31,8 @@ LEAST_BYTES_A_SECOND = 16 * 1024
 HEAD_SECONDS = 10
 #: How many clients that have not said anything yet make room at once for others.
 MAKE_ROOM = 100
+#: How long to wait for a descriptor before looking again.
+_BREATH_SECONDS = 0.05
 
 _TIMEOUT = struct.pack("ll", SOCKET_SECONDS, 0)
 
@@ -111,9 +114,23 @@ class Worker(ThreadWorker):
             with contextlib.suppress(OSError):
                 conn.sock.shutdown(socket.SHUT_RDWR)
         if self.nr_conns >= self.worker_connections:
-            # The longest silent ones: who comes now may have something to ask. gunicorn closes them right behind this round.
-            for conn in itertools.islice(self.pending_conns, MAKE_ROOM):
-                conn.timeout = 0.0
+            self._make_room()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection. Where there is no descriptor for it, it waits until others have ended; gunicorn's worker would end itself."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._make_room()
+            # It is still there to be taken, so that the next round would come at once.
+            time.sleep(_BREATH_SECONDS)
+
+    def _make_room(self) -> None:
+        """Let the longest silent clients go: who comes now may have something to ask. gunicorn closes them right behind this round."""
+        for conn in itertools.islice(self.pending_conns, MAKE_ROOM):
+            conn.timeout = 0.0
 
     def enqueue_req(self, conn: TConn) -> None:
         """Serve a connection that has sent something. A new one waits for that without a thread: gunicorn's would hold one for seconds."""

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -193,7 +194,16 @@ def test_too_few_descriptors(tmp_path: Path, engine_of_this_test: ScriptedEngine
                 status, answer = talk.say()
                 assert status == 200 or envelope_of((status, answer), 503)
         assert_told(server, "Too many open files")
-        resource.prlimit(workers[0], resource.RLIMIT_NOFILE, limits)
+        # Not even one for the connection: it waits, and is served when there is.
+        resource.prlimit(workers[0], resource.RLIMIT_NOFILE, (0, limits[1]))
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"GET /v1/assistants HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connection.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+            resource.prlimit(workers[0], resource.RLIMIT_NOFILE, limits)
+            connection.settimeout(20)
+            assert connection.recv(12) == b"HTTP/1.1 200"
         talk.everything_works()
         assert server.find("web-worker") == workers
         assert [str(one) for one in check(server.data_dir) if not one.is_note] == []
