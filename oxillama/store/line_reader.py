@@ -33,13 +33,15 @@ class LineReader:
         path: of the log, for errors.
         adopted: oxillama-server 0.1.3 began it, which wrote on behind a torn line: those are passed over, for nobody was told that they are
             stored. In a log of ours a line that is no object is an error, for it was one.
+        size: of the log in bytes, if it is known: that saves reading the beginning of a long one.
     """
 
-    def __init__(self, disk: Disk, fd: int | None, path: str, *, adopted: bool) -> None:
+    def __init__(self, disk: Disk, fd: int | None, path: str, *, adopted: bool, size: int | None = None) -> None:
         self._disk, self._fd, self._path, self._adopted = disk, -1 if fd is None else fd, path, adopted
         # Nearly every question is about the end, so that is read at once and kept; of most logs it is all there is.
-        self._tail_start, self._tail = 0, b"" if fd is None else disk.read_at(fd, _BLOCK, 0)
-        if len(self._tail) == _BLOCK:
+        self._tail_start = max(0, (size or 0) - _BLOCK)
+        self._tail = b"" if fd is None or size == 0 else disk.read_at(fd, _BLOCK, self._tail_start)
+        if size is None and len(self._tail) == _BLOCK:
             self._tail_start = max(0, disk.size(self._fd) - _BLOCK)
             self._tail = disk.read_at(self._fd, _BLOCK, self._tail_start)
         # Shorter than it was a moment ago where a writer has cut off a torn line since.
@@ -195,12 +197,14 @@ class LineReader:
         position, rest, length = high, b"", _BLOCK
         while position > low:
             start, is_end = max(low, position - length), position == high
-            rest, *lines = (self._read(start, position - start) + rest).split(b"\n")
-            position = start
-            if is_end and lines and not lines[-1]:
-                lines.pop()
-            yield from reversed(lines)
-            length = _BLOCK if lines else 2 * length
+            block = self._read(start, position - start) + rest
+            position, end = start, len(block) - (is_end and block.endswith(b"\n"))
+            length *= 2
+            # One by one: most that ask want the last line only.
+            while (newline := block.rfind(b"\n", 0, end)) >= 0:
+                yield block[newline + 1 : end]
+                end, length = newline, _BLOCK
+            rest = block[:end]
         yield rest
 
     def _objects(self, lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:

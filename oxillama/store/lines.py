@@ -55,7 +55,7 @@ class Lines:
     def _extend(self, make: Callable[[LineReader], list[bytes]]) -> list[bytes]:
         fd = self._disk.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            reader = LineReader(self._disk, fd, self._path, adopted=self._adopted)
+            reader = LineReader(self._disk, fd, self._path, adopted=self._adopted, size=self._disk.size(fd))
             lines = make(reader)
             size, opening = self._mend(fd, reader)
             if size == 0:

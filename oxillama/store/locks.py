@@ -17,7 +17,16 @@ _LONGEST_PAUSE_SECONDS = 0.004
 
 @contextlib.contextmanager
 def exclusive(path: str) -> Iterator[int]:
-    """Hold the only lock on an existing file or directory; yields its descriptor.
+    """Hold the only lock on an existing file or directory; yields its descriptor. Raises what `take` raises."""
+    fd = take(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def take(path: str) -> int:
+    """Take the only lock on an existing file or directory: a descriptor, which the caller closes to let go.
 
     Each taking opens its own descriptor, so that threads of one process exclude each other too. A lock counts only when the path still
     leads to what was locked: another process may have moved or replaced it while we waited.
@@ -32,10 +41,11 @@ def exclusive(path: str) -> Iterator[int]:
         try:
             _wait_for(fd, path)
             if _leads_to(path, fd):
-                yield fd
-                return
-        finally:
+                return fd
+        except BaseException:
             os.close(fd)
+            raise
+        os.close(fd)
 
 
 @contextlib.contextmanager

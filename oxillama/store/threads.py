@@ -23,16 +23,18 @@ class ThreadFolder(ThreadReader):
     @contextlib.contextmanager
     def locked(self) -> Iterator[LockedThread]:
         """The thread, for one writer at a time. Raises NotFound."""
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(locks.exclusive(self._layout.folder))
-            except FileNotFoundError:
-                raise NotFound("thread", self.thread_id) from None
+        try:
+            lock = locks.take(self._layout.folder)
+        except FileNotFoundError:
+            raise NotFound("thread", self.thread_id) from None
+        try:
             thread = LockedThread(self._disk, self._layout, self.queue, self.project, self.thread_id)
             thread.require()
             if ids.is_legacy(self.thread_id):
                 thread.adopt()
             yield thread
+        finally:
+            os.close(lock)
 
 
 class LockedThread(ThreadReader):
@@ -95,19 +97,16 @@ class LockedThread(ThreadReader):
         return self._disk.replace(self._layout.overlay(message_id), orjson.dumps(value))
 
     def add_message(self, make: Callable[[int], dict[str, Any]]) -> bytes:
-        """Add a new Message, which `make` makes when it is told what `last_stamp` would be; its wire form."""
-        of_runs = self._last_stamp_of_runs()
-        (line,) = self.messages.extend(lambda last_id: [orjson.dumps(make(max(of_runs, ids.stamp_of(last_id or ""))))])
+        """Add a new Message, which `make` makes when it is told the microsecond in the id of the newest one; its wire form."""
+        (line,) = self.messages.extend(lambda last_id: [orjson.dumps(make(ids.stamp_of(last_id or "")))])
         return line
 
     def last_stamp(self) -> int:
         """The latest microsecond in any id of the thread, so that the next is later even if the clock stepped back."""
-        return max(self._last_stamp_of_runs(), ids.stamp_of(self.messages.last_id() or ""))
-
-    def _last_stamp_of_runs(self) -> int:
-        run_id = self._run_ids.last_id()
-        newest = [] if run_id is None else [run_id, *self._step_ids(run_id)[-1:]]
-        return max(map(ids.stamp_of, newest), default=0)
+        newest, run_id = [self.messages.last_id() or ""], self._run_ids.last_id()
+        if run_id is not None:
+            newest += [run_id, *self._step_ids(run_id)[-1:]]
+        return max(map(ids.stamp_of, newest))
 
     def remove(self, trash: str) -> None:
         """Delete the thread: gone for every reader at once; the space is given back by a sweep."""

@@ -193,15 +193,18 @@ def test_a_clock_that_stands_still_or_steps_back_breaks_no_order(store, monkeypa
     ticks = itertools.count(1_800_000_000_000_000, step)
     monkeypatch.setattr(clock, "microseconds", lambda: next(ticks))
     folder = a_thread(store, "0", "1", "2")
-    made = [say(folder, str(number))["id"] for number in range(3, 8)]
+    for number in range(3, 8):
+        say(folder, str(number))
     for number in (8, 9):
         run = a_run(store, folder, additional_messages=[{"role": "user", "content": f"ask {number}"}])
+        before = listed(folder.page_messages(ASCENDING).items)[-2:]
         answer(claimed(store, run), f"answer {number}")
-        made += [run["id"], *listed(folder.page_steps(run["id"], ASCENDING).items), say(folder, str(number))["id"]]
+        made = [ids.stamp_of(one) for one in (*before, run["id"], *listed(folder.page_steps(run["id"], ASCENDING).items))]
+        assert made == sorted(set(made)), "a run is later than what it answers"
+        say(folder, str(number))
     stamps = [ids.stamp_of(one) for one in listed(folder.page_messages(ASCENDING).items)]
     assert stamps == sorted(set(stamps)), "strictly increasing"
     assert texts(folder) == [*"01234567", "ask 8", "answer 8", "8", "ask 9", "answer 9", "9"]
-    assert [ids.stamp_of(one) for one in made] == sorted({ids.stamp_of(one) for one in made})
     assert all(folder.messages.get(one) for one in listed(folder.page_messages(ASCENDING).items))
 
 
