@@ -66,8 +66,7 @@ def add_runs(folder: ThreadFolder, assistant: dict[str, Any], count: int) -> Non
     with folder.locked() as thread:
         for number in range(count):
             run = run_object.new_run(folder.thread_id, assistant, {}, stamp=first + number, expiry_seconds=600)
-            thread.prepare_run(run["id"])
-            thread.write_run(run_object.moved(run, "cancelled"))
+            thread.create_run(run_object.moved(run, "cancelled"), b"", [])
 
 
 def add_steps(folder: ThreadFolder, run: dict[str, Any], count: int) -> None:

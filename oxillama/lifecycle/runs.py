@@ -56,7 +56,7 @@ def create_run(
         _require_something_to_answer(run, messages, thread)
         store.queue.save(ActiveRun(run["id"], folder.project, folder.thread_id, run["expires_at"]))
         try:
-            _write_new(thread, run, b"", messages)
+            thread.create_run(run, _first_events(run), messages)
             thread.settle_messages(run["id"])
         except StoreError:
             thread.take_back(run["id"])
@@ -88,7 +88,7 @@ def create_thread_and_run(
     def fill(building: LockedThread) -> None:
         if messages:
             building.messages.append([orjson.dumps(message) for message in messages])
-        _write_new(building, run, frame("thread.created", thread), [])
+        building.create_run(run, frame("thread.created", thread) + _first_events(run), [])
 
     entry = ActiveRun(run["id"], project, thread["id"], run["expires_at"])
     store.queue.save(entry)
@@ -164,14 +164,8 @@ def submit_tool_outputs(store: Store, folder: ThreadFolder, run_id: str, outputs
         return queue_again(store, thread, replace(entry, deaths=0), run, step_event(step)), position
 
 
-def _write_new(thread: LockedThread, run: dict[str, Any], first_events: bytes, messages: list[dict[str, Any]]) -> None:
-    """Write a run with the messages that come with it. The run itself is last: once it is there, nothing that it begins with is missing."""
-    thread.prepare_run(run["id"])
-    if messages:
-        thread.attach_messages(run["id"], messages)
-    # Whoever claims the run tells what a power cut took of these.
-    thread.events(run["id"]).append(first_events + frame("thread.run.created", run) + run_event(run), synced=False)
-    thread.write_run(run)
+def _first_events(run: dict[str, Any]) -> bytes:
+    return frame("thread.run.created", run) + run_event(run)
 
 
 def _require_place(store: Store, project: str, most: int) -> None:

@@ -108,26 +108,37 @@ class ThreadLayout:
         """The later version of a Message."""
         return f"{self.folder}/messages/{message_id}.json"
 
-    def run(self, run_id: str) -> str:
-        """The folder of a Run."""
-        return f"{self.folder}/runs/{run_id}"
+    def run(self, run_id: str) -> RunLayout:
+        """The paths of a Run."""
+        return RunLayout(f"{self.folder}/runs/{run_id}")
 
-    def status(self, run_id: str) -> str:
-        """A Run."""
-        return f"{self.folder}/runs/{run_id}/status.json"
 
-    def events(self, run_id: str) -> str:
-        """A Run's event log."""
-        return f"{self.folder}/runs/{run_id}/events.sse"
+class RunLayout:
+    """Paths below one Run's folder, wherever that is just now."""
 
-    def additional_messages(self, run_id: str) -> str:
-        """Messages that came with a Run."""
-        return f"{self.folder}/runs/{run_id}/additional_messages.jsonl"
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
 
-    def steps(self, run_id: str) -> str:
-        """The folder of a Run's steps."""
-        return f"{self.folder}/runs/{run_id}/steps"
+    @property
+    def status(self) -> str:
+        """The Run."""
+        return f"{self.folder}/status.json"
 
-    def step(self, run_id: str, step_id: str) -> str:
+    @property
+    def events(self) -> str:
+        """Its event log."""
+        return f"{self.folder}/events.sse"
+
+    @property
+    def additional_messages(self) -> str:
+        """Messages that came with it."""
+        return f"{self.folder}/additional_messages.jsonl"
+
+    @property
+    def steps(self) -> str:
+        """The folder of its RunSteps."""
+        return f"{self.folder}/steps"
+
+    def step(self, step_id: str) -> str:
         """A RunStep."""
-        return f"{self.folder}/runs/{run_id}/steps/{step_id}.json"
+        return f"{self.folder}/steps/{step_id}.json"

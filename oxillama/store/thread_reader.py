@@ -153,10 +153,10 @@ class ThreadReader:
 
     def events(self, run_id: str) -> EventLog:
         """The event log of a Run."""
-        return EventLog(self._disk, self._layout.events(run_id))
+        return EventLog(self._disk, self._layout.run(run_id).events)
 
     def _run_or_none(self, run_id: str) -> tuple[bytes, dict[str, Any]] | None:
-        path = self._layout.status(run_id)
+        path = self._layout.run(run_id).status
         try:
             content = self._disk.read(path)
         except FileNotFoundError:
@@ -178,7 +178,7 @@ class ThreadReader:
         return [run["id"] for run in sorted(runs, key=lambda run: (run["created_at"], run["id"]))]
 
     def _step_or_none(self, run_id: str, step_id: str) -> tuple[bytes, dict[str, Any]] | None:
-        path = self._layout.step(run_id, step_id)
+        path = self._layout.run(run_id).step(step_id)
         try:
             content = self._disk.read(path)
         except FileNotFoundError:
@@ -192,7 +192,7 @@ class ThreadReader:
         return content, step
 
     def _step_ids(self, run_id: str) -> list[str]:
-        names = [name.removesuffix(".json") for name in self._disk.names(self._layout.steps(run_id))]
+        names = [name.removesuffix(".json") for name in self._disk.names(self._layout.run(run_id).steps)]
         if not ids.is_legacy(run_id):
             return sorted(filter(ids.is_ours, names))
         steps = [(step_id, self._step_or_none(run_id, step_id)) for step_id in filter(ids.is_legacy, names)]

@@ -13,6 +13,8 @@ from oxillama import ids
 from oxillama.errors import CorruptRecord, NotFound, StoreError
 from oxillama.objects import run as run_object
 from oxillama.store import legacy, locks
+from oxillama.store.event_log import EventLog
+from oxillama.store.layout import RunLayout
 from oxillama.store.records import parsed
 from oxillama.store.thread_reader import ThreadReader
 
@@ -45,34 +47,50 @@ class LockedThread(ThreadReader):
         return self._disk.replace(self._layout.meta, orjson.dumps(thread))
 
     def write_run(self, run: dict[str, Any]) -> bytes:
-        """Replace the Run, or create it where `prepare_run` made room for it; its wire form."""
-        return self._disk.replace(self._layout.status(run["id"]), orjson.dumps(run))
+        """Replace the Run; its wire form."""
+        return self._disk.replace(self._layout.run(run["id"]).status, orjson.dumps(run))
 
-    def prepare_run(self, run_id: str) -> None:
-        """Enter a Run in the thread's list and make room for it, before the run itself is written: until then it is passed over."""
-        # Its name is synced with that of the list, before the first line comes into that.
-        self._disk.make_directory(self._layout.runs)
-        self._run_ids.append([b'{"id":"%b"}' % run_id.encode()])
-        self._disk.add_directory(self._layout.run(run_id))
+    def create_run(self, run: dict[str, Any], events: bytes, messages: list[dict[str, Any]]) -> None:
+        """Create a Run with its first events and the Messages that come with it, at once: it is there whole, or not at all.
+
+        Its place in the thread's list comes first; while nothing follows, it is passed over. `settle_messages` is next.
+        """
+        building = RunLayout(self._disk.temporary_path())
+        try:
+            self._disk.make_directory(building.folder)
+            self._disk.make_directory(building.steps)
+            if messages:
+                self._disk.create(building.additional_messages, b"\n".join(map(orjson.dumps, messages)))
+            # Whoever claims the run tells what a power cut took of these.
+            EventLog(self._disk, building.events).append(events, synced=False)
+            self._disk.create(building.status, orjson.dumps(run))
+            self._disk.sync_directory(building.folder)
+            # Its name is synced with that of the list, before the first line comes into that.
+            self._disk.make_directory(self._layout.runs)
+            self._run_ids.append([b'{"id":"%b"}' % run["id"].encode()])
+            self._disk.rename(building.folder, self._layout.run(run["id"]).folder)
+        except BaseException:
+            self._disk.remove_tree(building.folder)
+            raise
 
     def take_back(self, run_id: str, step_id: str | None = None) -> None:
         """Remove a Run that nobody was told of yet, or a RunStep of one."""
-        path = self._layout.status(run_id) if step_id is None else self._layout.step(run_id, step_id)
+        run = self._layout.run(run_id)
+        path = run.status if step_id is None else run.step(step_id)
         if self._disk.unlink(path):
             self._disk.sync_directory(os.path.dirname(path))
 
     def write_step(self, step: dict[str, Any]) -> bytes:
         """Replace the RunStep, or create it; its wire form."""
-        self._disk.add_directory(self._layout.steps(step["run_id"]))
-        return self._disk.replace(self._layout.step(step["run_id"], step["id"]), orjson.dumps(step))
-
-    def attach_messages(self, run_id: str, messages: list[dict[str, Any]]) -> None:
-        """Keep Messages with a Run that is not written yet, so that they come to be with it or not at all."""
-        self._disk.replace(self._layout.additional_messages(run_id), b"\n".join(map(orjson.dumps, messages)))
+        run = self._layout.run(step["run_id"])
+        if not self._disk.exists(run.steps):
+            # Made with the run; some tools that copy folders leave empty ones out.
+            self._disk.add_directory(run.steps)
+        return self._disk.replace(run.step(step["id"]), orjson.dumps(step))
 
     def settle_messages(self, run_id: str) -> None:
-        """Put Messages that were kept with a Run into the log, those that are not there yet."""
-        path = self._layout.additional_messages(run_id)
+        """Put Messages that came with a Run into the log, those that are not there yet."""
+        path = self._layout.run(run_id).additional_messages
         try:
             lines = self._disk.read(path).split(b"\n")
         except FileNotFoundError:

@@ -47,7 +47,14 @@ def replaced_in_place(patch: pytest.MonkeyPatch) -> None:
 
 def added_at_once(patch: pytest.MonkeyPatch) -> None:
     """Messages that come with a run, put into the log before there is one."""
-    patch.setattr(LockedThread, "attach_messages", lambda thread, _, messages: thread.messages.append([*map(orjson.dumps, messages)]))
+    create_run = LockedThread.create_run
+
+    def create(thread: LockedThread, run: dict[str, Any], events: bytes, messages: list[dict[str, Any]]) -> None:
+        if messages:
+            thread.messages.append([*map(orjson.dumps, messages)])
+        create_run(thread, run, events, [])
+
+    patch.setattr(LockedThread, "create_run", create)
 
 
 def deleted_for_now(patch: pytest.MonkeyPatch) -> None:
@@ -67,6 +74,7 @@ SYNCS: dict[str, tuple[Broken, str]] = {
     "the sync of an assistant's name": (without(Disk, "sync_directory", of("/assistants")), "create_assistant"),
     "the sync of the queue's own name": (without(Disk, "sync_directory", of("/queue")), "create_run-a_thread"),
     "the sync of the folder of runs": (without(Disk, "sync_directory", of("/runs")), "create_run-a_thread"),
+    "the sync of what is in a new run's folder": (without(Disk, "sync_directory", lambda path, *_: "/tmp/" in path), "create_run-a_thread"),
     "the sync of the folder of steps": (without(Disk, "sync_directory", of("/steps")), "submit-a_waiting_run"),
 }
 

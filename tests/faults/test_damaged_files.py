@@ -163,7 +163,7 @@ def test_errors_leave_no_descriptor_open(tmp_path: Path):
     store.assistants.insert(PROJECT, assistant)
     log = Path(folder._layout.messages)
     log.write_bytes(log.read_bytes().replace(b'"b"', b'"\0"'))
-    Path(folder._layout.status(run["id"])).write_bytes(b"{")
+    Path(folder._layout.run(run["id"]).status).write_bytes(b"{")
     join(store)
     before = len(os.listdir("/proc/self/fd"))
     for act in (

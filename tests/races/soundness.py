@@ -81,7 +81,7 @@ class Watch:
     def _check_run(self, folder: ThreadFolder, run: Value, lines: dict[str, Value]) -> int:
         """The number of messages it wrote."""
         run_id = run["id"]
-        log = folder._disk.read(folder._layout.events(run_id))
+        log = folder._disk.read(folder._layout.run(run_id).events)
         assert log.endswith(b"\n\n") and frames(log)[-1][2] == len(log), "whole frames only"
         assert log.startswith(self._logs.get(run_id, b"")), "what was told stays told"
         if run_id in self._ended:

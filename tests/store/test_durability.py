@@ -121,16 +121,15 @@ def test_a_thread_is_on_the_device_before_it_has_its_name(durable, recording):
     ]
 
 
-def test_a_run_is_entered_and_told_of_before_it_is_written(durable, recording):
+def test_a_run_is_entered_and_on_the_device_before_it_has_its_name(durable, recording):
     folder = a_thread(durable, "x")
     recording.take()
     a_run(durable, folder)
     assert recording.take() == [
         *replaced("queue/active/<run>", "queue/active"),
+        *("write tmp/<new>/events.sse", "write tmp/<new>/status.json", "sync tmp/<new>/status.json", "sync tmp/<new>"),
         *("sync <thread>", "write runs.log", "sync runs.log"),
-        "sync runs",
-        "write run:events.sse",
-        *replaced("run:status.json", "runs/<run>"),
+        *("rename runs/<run>", "sync runs"),
     ]
 
 
@@ -147,8 +146,8 @@ def test_a_run_is_not_offered_before_all_of_it_is_on_the_device(durable, recordi
     runs.create_run(durable, folder, an_assistant(), {"additional_messages": [{"role": "user", "content": "y"}]}, EXPIRY_SECONDS)
     (told,) = before
     assert told[-1] == "unlink run:additional_messages.jsonl"
-    assert told[-3:-1] == ["write messages.jsonl", "sync messages.jsonl"]
-    assert told.index("rename run:additional_messages.jsonl") < told.index("rename run:status.json")
+    assert told[-5:-1] == ["rename runs/<run>", "sync runs", "write messages.jsonl", "sync messages.jsonl"]
+    assert told.index("sync tmp/<new>/additional_messages.jsonl") < told.index("rename runs/<run>")
 
 
 def test_the_end_of_a_run_is_message_step_status_events_and_then_it_leaves_the_queue(durable, recording):
@@ -164,6 +163,24 @@ def test_the_end_of_a_run_is_message_step_status_events_and_then_it_leaves_the_q
         *("write run:events.sse", "sync run:events.sse"),
         "unlink queue/active/<run>",
     ]
+
+
+def test_the_first_step_of_a_run_finds_its_folder_there(durable, recording):
+    claim = claimed(durable, a_run(durable, a_thread(durable, "x")))
+    recording.take()
+    claim.begin_message()
+    assert recording.take() == [*replaced("run:steps/<step>.json", "run:steps"), "write run:events.sse"]
+
+
+def test_a_folder_of_steps_that_a_copy_of_the_data_lacks_is_made_again(durable, recording):
+    folder = a_thread(durable, "x")
+    run = a_run(durable, folder)
+    Path(folder._layout.run(run["id"]).steps).rmdir()
+    claim = claimed(durable, run)
+    recording.take()
+    claim.begin_message()
+    assert recording.take()[0] == "sync runs/<run>"
+    assert len(folder.load_steps(run["id"])) == 1
 
 
 def test_a_token_is_one_write_and_no_sync(durable, recording):

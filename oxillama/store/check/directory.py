@@ -146,11 +146,11 @@ class Check:
 
     def _check_entry(self, findings: Findings, path: str, run_id: str, entry: ActiveRun) -> None:
         thread = self._layout.thread(str(entry.project), str(entry.thread_id))
-        if not self._disk.exists(thread.status(run_id)):
+        if not self._disk.exists(thread.run(run_id).status):
             age = clock.microseconds() - ids.stamp_of(run_id)
             findings.unless(age < _CREATION_SECONDS * 1_000_000, path, "the entry of a run that does not exist")
             return
-        run = read_object(Findings(), self._disk, thread.status(run_id), {})
+        run = read_object(Findings(), self._disk, thread.run(run_id).status, {})
         if run is not None and run.get("status") in run_object.TERMINAL:
             findings.problem(path, f"the entry of a run that is {run['status']}: recovery has not come to it yet")
 

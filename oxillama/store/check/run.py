@@ -11,21 +11,21 @@ from oxillama.objects.stream_event import ENDS
 from oxillama.store.check.files import check_lines, entries, parsed, read_frames, read_object
 from oxillama.store.check.findings import Findings
 from oxillama.store.disk import Disk
-from oxillama.store.layout import ThreadLayout
+from oxillama.store.layout import RunLayout
 
 _FILES = r"status\.json|events\.sse|additional_messages\.jsonl"
 _STEP = r"step[-_][0-9A-Za-z-]+"
 
 
 def check_run(
-    findings: Findings, disk: Disk, layout: ThreadLayout, run_id: str, expected: dict[str, Any], is_stored: Callable[[str], bool]
+    findings: Findings, disk: Disk, layout: RunLayout, run_id: str, expected: dict[str, Any], is_stored: Callable[[str], bool]
 ) -> str | None:
     """Tell what is wrong with a run.
 
     Args:
         findings: where to tell it.
         disk: what to read from.
-        layout: of its thread.
+        layout: its paths.
         run_id: the name of its folder.
         expected: what fields of the Run must be.
         is_stored: whether the thread's log has a message.
@@ -34,24 +34,24 @@ def check_run(
         Its status; None when it has none that can be read.
     """
     adopted = ids.is_legacy(run_id)
-    for _ in entries(findings, layout.run(run_id), files=_FILES, folders="steps", adopted=adopted):
+    for _ in entries(findings, layout.folder, files=_FILES, folders="steps", adopted=adopted):
         pass
-    if not disk.exists(layout.status(run_id)):
-        findings.note(layout.run(run_id), "no status.json: whoever created it did not get to the end, and everybody passes over it")
+    if not disk.exists(layout.status):
+        findings.note(layout.folder, "no status.json: whoever created it did not get to the end, and everybody passes over it")
         return None
     findings.counts["runs"] += 1
-    run = read_object(findings, disk, layout.status(run_id), expected)
+    run = read_object(findings, disk, layout.status, expected)
     if run is None:
         return None
     # A wrong id has been told. What else there is belongs to the run of this folder.
     run["id"] = run_id
     status = run.get("status")
     if not isinstance(status, str) or status not in run_object.TRANSITIONS:
-        findings.problem(layout.status(run_id), "`status` is not one of a run")
+        findings.problem(layout.status, "`status` is not one of a run")
         return None
     if adopted:
         return status
-    written = {message_id: layout.events(run_id) for message_id in _check_events(findings, layout.events(run_id), run)}
+    written = {message_id: layout.events for message_id in _check_events(findings, layout.events, run)}
     if status in run_object.ACTIVE:
         # It may be writing the last of those that it has announced.
         written = {}
@@ -98,12 +98,12 @@ def _check_end(findings: Findings, path: str, name: str, told: dict[str, Any], r
         findings.problem(path, f"its last event and status.json have other values of: {', '.join(sorted(differing))}")
 
 
-def _check_steps(findings: Findings, disk: Disk, layout: ThreadLayout, run: dict[str, Any]) -> dict[str, str]:
+def _check_steps(findings: Findings, disk: Disk, layout: RunLayout, run: dict[str, Any]) -> dict[str, str]:
     """The messages that steps have written to their end, each with the path of its step."""
     written = {}
-    for name in entries(findings, layout.steps(run["id"]), files=rf"{_STEP}\.json"):
+    for name in entries(findings, layout.steps, files=rf"{_STEP}\.json"):
         step_id = name.removesuffix(".json")
-        path = layout.step(run["id"], step_id)
+        path = layout.step(step_id)
         expected = {"id": step_id, "object": "thread.run.step", "run_id": run["id"], "thread_id": run.get("thread_id")}
         step = read_object(findings, disk, path, expected)
         if step is None:
@@ -120,9 +120,9 @@ def _check_steps(findings: Findings, disk: Disk, layout: ThreadLayout, run: dict
 
 
 def _check_additional_messages(
-    findings: Findings, disk: Disk, layout: ThreadLayout, run: dict[str, Any], is_stored: Callable[[str], bool]
+    findings: Findings, disk: Disk, layout: RunLayout, run: dict[str, Any], is_stored: Callable[[str], bool]
 ) -> None:
-    path = layout.additional_messages(run["id"])
+    path = layout.additional_messages
     expected = {"object": "thread.message", "thread_id": run.get("thread_id")}
 
     def check_line(where: str, line: bytes) -> None:

@@ -71,7 +71,7 @@ class _Thread:
             if noun == "message":
                 findings.counts["messages"] += 1
                 check_fields(findings, path, where, value, self._of_thread(object_id, "thread.message"))
-            elif not self._disk.exists(self._layout.run(object_id)):
+            elif not self._disk.exists(self._layout.run(object_id).folder):
                 findings.note(path, f"{where}{object_id} was never created")
 
         check_lines(findings, path, check_line)
@@ -91,26 +91,28 @@ class _Thread:
         active = []
         for run_id in entries(findings, layout.runs, folders=r"run_[0-9A-Za-z]+", adopted=self._adopted):
             expected = self._of_thread(run_id, "thread.run")
-            status = check_run(findings, self._disk, layout, run_id, expected, lambda message_id: self._has(self._messages, message_id))
+            status = check_run(
+                findings, self._disk, layout.run(run_id), run_id, expected, lambda message_id: self._has(self._messages, message_id)
+            )
             if status is None:
                 continue
             if not self._has(self._runs, run_id) and not (self._adopted and not self._disk.exists(layout.runs_log)):
-                findings.problem(layout.run(run_id), f"is not in {os.path.basename(layout.runs_log)}, so no list shows it")
+                findings.problem(layout.run(run_id).folder, f"is not in {os.path.basename(layout.runs_log)}, so no list shows it")
             if status in run_object.ACTIVE:
                 active.append(run_id)
                 if not self._disk.exists(self._data.active_entry(run_id)):
                     findings.unless(
-                        ids.is_legacy(run_id), layout.status(run_id), f"is {status}, but nobody looks after it: no entry in the queue"
+                        ids.is_legacy(run_id), layout.run(run_id).status, f"is {status}, but nobody looks after it: no entry in the queue"
                     )
         if len(active) > 1:
             findings.unless(self._adopted, layout.runs, f"more than one active run: {', '.join(sorted(active))}")
         elif active and self._runs.last_id() not in (None, *active) and self._newest_that_exists() != active[0]:
-            findings.problem(layout.status(active[0]), "is active, and not the newest run")
+            findings.problem(layout.run(active[0]).status, "is active, and not the newest run")
 
     def _newest_that_exists(self) -> str | None:
         with self._runs.reader() as runs:
             listed = runs.backward(0, runs.end())
-            return next((run_id for run_id, _ in listed if self._disk.exists(self._layout.status(run_id))), None)
+            return next((run_id for run_id, _ in listed if self._disk.exists(self._layout.run(run_id).status)), None)
 
     def _has(self, log: Lines, object_id: str) -> bool:
         try:
