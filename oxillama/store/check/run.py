@@ -51,7 +51,7 @@ def check_run(
         return None
     if adopted:
         return status
-    written = {message_id: layout.events for message_id in _check_events(findings, layout.events, run)}
+    written = dict.fromkeys(_check_events(findings, layout.events, run), layout.events)
     if status in run_object.ACTIVE:
         # It may be writing the last of those that it has announced.
         written = {}
