@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import aiohttp
 import httpx2
 import openai
 
@@ -23,6 +24,7 @@ from oxillama.engine.markers import MarkerKnowledge
 from oxillama.engine.models import ModelChoice
 from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine.properties import EngineProperties
+from oxillama.engine.read_ahead import read_ahead
 from oxillama.engine.tokens import TokenKnowledge
 from oxillama.errors import EngineRefused
 from oxillama.settings import Settings, is_loopback
@@ -36,11 +38,13 @@ _DRAIN_SECONDS = 0.1
 _LOADING_SECONDS = 60
 _LOADING_POLL_SECONDS = 0.25
 _MOST_CONNECTIONS = 1000
+#: What comes of a connection that breaks: not all of aiohttp's errors have a name in the SDK.
+_BROKEN = (httpx2.HTTPError, aiohttp.ClientError)
 #: Servers commonly drop an idle connection after 5 s; to be first is to never send a request into a closing one.
 _IDLE_SECONDS = 2
 
 # At a finer level these log the engine's address with every request, which may hold a password.
-for _name in ("openai", "httpx2", "httpcore2"):
+for _name in ("openai", "httpx2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 _T = TypeVar("_T")
@@ -92,13 +96,17 @@ class ChatCompletionsEngine:
         host = urlsplit(base_url).hostname or ""
         self._first_token_seconds, self._stall_seconds, self._wait_seconds = first_token_seconds, stall_seconds, wait_seconds
         self._secrets = tuple(filter(None, (base_url, api_key, host)))
+        # llama.cpp closes connections between two requests whenever it likes (measured: one request in ten on a busy machine found its
+        # connection closed). Only a handshake for TLS costs enough to be worth keeping one.
+        keep = urlsplit(base_url).scheme == "https"
         self._root = base_url.rstrip("/").removesuffix("/v1")
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or "none",
             max_retries=0,
+            default_headers={"Connection": "keep-alive" if keep else "close"},
             # A proxy cannot reach this machine's loopback.
-            http_client=openai.DefaultAsyncHttpxClient(limits=_limits(base_url), trust_env=not is_loopback(host)),
+            http_client=openai.DefaultAioHttpClient(limits=_limits(keep), trust_env=not is_loopback(host)),
             # The limits on silence are ours, below; the client's own would count bytes and hide them.
             timeout=openai.Timeout(None, connect=_CONNECT_SECONDS),
         )
@@ -119,16 +127,17 @@ class ChatCompletionsEngine:
         except openai.APIError as error:
             raise faults.from_openai(error, secrets=self._secrets) from None
         try:
-            reader, decoder, pieces = ChunkReader(), ChunkDecoder(answer.response.request), answer.response.aiter_bytes()
+            reader, decoder = ChunkReader(), ChunkDecoder(answer.response.request)
             heard, until = False, asked + self._first_token_seconds
-            while not decoder.done and (piece := await self._next(pieces, reader, until)):
-                for chunk in self._decoded(piece, decoder, reader):
-                    heard = True
-                    for delta in reader.read(chunk):
-                        yield delta
-                if heard:
-                    until = self._deadline(reader, asked + self._first_token_seconds)
-            await _drain(pieces)
+            async with contextlib.aclosing(read_ahead(answer.response.aiter_bytes())) as pieces:
+                while not decoder.done and (piece := await self._next(pieces, reader, until)):
+                    for chunk in self._decoded(piece, decoder, reader):
+                        heard = True
+                        for delta in reader.read(chunk):
+                            yield delta
+                    if heard:
+                        until = self._deadline(reader, asked + self._first_token_seconds)
+                await _drain(pieces)
         finally:
             await answer.close()
         if reader.reason is None:
@@ -160,7 +169,7 @@ class ChatCompletionsEngine:
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 return await anext(pieces, b"")
-        except (TimeoutError, httpx2.HTTPError) as error:
+        except (TimeoutError, *_BROKEN) as error:
             if reader.reason is not None:
                 return b""
             raise (faults.too_slow() if isinstance(error, TimeoutError) else faults.broken_off()) from None
@@ -254,7 +263,7 @@ class ChatCompletionsEngine:
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:
     """Read to the end of the answer: only then its connection can be used again."""
-    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+    with contextlib.suppress(TimeoutError, *_BROKEN):
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in pieces:
                 pass
@@ -278,8 +287,5 @@ def _body(request: ChatRequest, model: str) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _limits(base_url: str) -> httpx2.Limits:
-    # llama.cpp closes connections between two requests whenever it likes (measured: one request in ten on a busy machine found its
-    # connection closed). Only a handshake for TLS costs enough to be worth keeping one.
-    idle = 100 if urlsplit(base_url).scheme == "https" else 0
-    return httpx2.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=idle, keepalive_expiry=_IDLE_SECONDS)
+def _limits(keep: bool) -> httpx2.Limits:
+    return httpx2.Limits(max_connections=_MOST_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS if keep else 0)

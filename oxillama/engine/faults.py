@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
+import aiohttp
 import openai
 
 from oxillama import engine_words
@@ -76,7 +76,8 @@ def is_model_missing(error: openai.APIStatusError) -> bool:
 def is_loading(error: openai.APIError) -> bool:
     """Whether the engine may only have been started a moment ago: nothing listens yet, or it is still reading its model."""
     if isinstance(error, openai.APIConnectionError):
-        return isinstance(error.__cause__, httpx2.ConnectError)
+        reason = error.__cause__ and error.__cause__.__cause__
+        return isinstance(reason, aiohttp.ClientConnectorError)
     said = complaint(error)
     return said.status == 503 and "loading model" in said.message.lower()
 

@@ -325,6 +325,34 @@ def test_a_stream_cut_short(announced: bool) -> None:
     assert "broke off" in found.message
 
 
+def test_what_came_before_the_connection_broke_is_heard_though_its_hearer_was_busy() -> None:
+    broken_off = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for text in ("It ", "is ", "warm"):
+            data = f'data: {{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}\n\n'
+            connection.send(f"{len(data):x}\r\n{data}\r\n")
+            time.sleep(0.1)
+        connection.socket.close()
+        broken_off.set()
+
+    async def run() -> list[Delta]:
+        engine, deltas = ChatCompletionsEngine(server.url), []
+        with pytest.raises(errors.EngineAnswerUnusable, match="broke off"):
+            async with aclosing(engine.stream(ChatRequest("m", MESSAGES))) as stream:
+                async for delta in stream:
+                    deltas.append(delta)
+                    if delta == TextDelta("It "):
+                        await asyncio.to_thread(broken_off.wait, 20)
+                        await asyncio.sleep(0.1)
+        await engine.close()
+        return deltas
+
+    with raw_engine(script) as server:
+        assert asyncio.run(asyncio.wait_for(run(), 30)) == [TextDelta("It "), TextDelta("is "), TextDelta("warm")]
+
+
 def test_an_engine_that_gives_up_in_passing() -> None:
     assert type(fault(streaming({"content": "x"}, finish="error"))) is errors.EngineAnswerUnusable
 
