@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
@@ -93,12 +92,15 @@ class ChatCompletionsEngine:
         wait_seconds: float = 0,
         context_tokens: int | None = None,
     ) -> None:
-        host = urlsplit(base_url).hostname or ""
+        url = httpx2.URL(base_url)
+        # aiohttp takes no name and password out of an address when there is a key too.
+        login = httpx2.BasicAuth(url.username, url.password) if url.userinfo else None
+        base_url = str(url.copy_with(userinfo=b""))
         self._first_token_seconds, self._stall_seconds, self._wait_seconds = first_token_seconds, stall_seconds, wait_seconds
-        self._secrets = tuple(filter(None, (base_url, api_key, host)))
+        self._secrets = tuple(filter(None, (base_url, api_key, url.host, url.password)))
         # llama.cpp closes connections between two requests whenever it likes (measured: one request in ten on a busy machine found its
         # connection closed). Only a handshake for TLS costs enough to be worth keeping one.
-        keep = urlsplit(base_url).scheme == "https"
+        keep = url.scheme == "https"
         self._root = base_url.rstrip("/").removesuffix("/v1")
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
@@ -106,7 +108,7 @@ class ChatCompletionsEngine:
             max_retries=0,
             default_headers={"Connection": "keep-alive" if keep else "close"},
             # A proxy cannot reach this machine's loopback.
-            http_client=openai.DefaultAioHttpClient(limits=_limits(keep), trust_env=not is_loopback(host)),
+            http_client=openai.DefaultAioHttpClient(auth=login, limits=_limits(keep), trust_env=not is_loopback(url.host)),
             # The limits on silence are ours, below; the client's own would count bytes and hide them.
             timeout=openai.Timeout(None, connect=_CONNECT_SECONDS),
         )

@@ -12,6 +12,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from typing import Self
+from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -45,7 +46,9 @@ class Exchange:
     def __init__(self, settings: Settings, method: str, path: str, content: bytes | None = None, *, answer_seconds: float) -> None:
         url = urllib3.util.parse_url(settings.engine_base_url)
         headers = {"Content-Type": "application/json"} if content is not None else {}
-        if settings.engine_api_key:
+        if url.auth:
+            headers |= urllib3.util.make_headers(basic_auth=unquote(url.auth))
+        elif settings.engine_api_key:
             headers["Authorization"] = f"Bearer {settings.engine_api_key}"
         connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
         self._connection = connect((url.host or "").strip("[]"), url.port, timeout=_CONNECT_SECONDS)

@@ -561,6 +561,18 @@ def test_the_key_is_sent_and_nothing_private_is_logged(caplog: pytest.LogCapture
         assert private not in caplog.text
 
 
+@pytest.mark.parametrize("api_key", [None, "my-key"])
+def test_a_name_and_a_password_in_the_address_count_more_than_a_key(api_key: str | None) -> None:
+    async def run(url: str) -> None:
+        engine = ChatCompletionsEngine(url, api_key)
+        await collect(engine, ChatRequest("m", MESSAGES))
+        await engine.close()
+
+    with raw_engine(streaming({"content": "x"})) as server:
+        asyncio.run(asyncio.wait_for(run(server.url.replace("://", "://me:p%40ss@")), 30))
+        assert server.requests[0].headers["authorization"] == "Basic bWU6cEBzcw=="
+
+
 def test_token_counts_are_estimated_where_the_engine_cannot_count() -> None:
     async def run(server: RawEngine) -> None:
         engine = ChatCompletionsEngine(server.url)

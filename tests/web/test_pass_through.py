@@ -134,6 +134,14 @@ def test_the_engine_gets_its_own_key_and_nothing_of_the_caller(client: openai.Op
     assert not [name for name in headers if name.startswith("x-stainless")]
 
 
+def test_a_name_and_a_password_in_the_engines_address_count_more_than_a_key(engine: ScriptedEngine):
+    url = engine.url.replace("://", "://me:p%40ss@")
+    settings = {"OXILLAMA_ENGINE_API_KEY": ENGINE_KEY}
+    with Server(engine_url=url, workers=1, environ=settings) as server, openai.OpenAI(base_url=server.wait_ready().base_url, api_key="x") as client:
+        client.chat.completions.create(model="scripted-chat", messages=HELLO)
+    assert engine.headers[-1]["authorization"] == "Basic bWU6cEBzcw=="
+
+
 @pytest.mark.parametrize("model", ["gpt-4o", "scripted-chat"])
 def test_the_rest_of_the_body_keeps_its_meaning(server: Server, engine: ScriptedEngine, model: str):
     body = b'{"model":"%b","messages":[],"seed":123456789012345678901234567890,"top_p":0.1,"x":"\\u00e9\xc3\xa9\\u0000","own":{"a":[null]}}'
