@@ -136,8 +136,8 @@ def test_the_engine_gets_its_own_key_and_nothing_of_the_caller(client: openai.Op
 
 def test_a_name_and_a_password_in_the_engines_address_count_more_than_a_key(engine: ScriptedEngine):
     url = engine.url.replace("://", "://me:p%40ss@")
-    settings = {"OXILLAMA_ENGINE_API_KEY": ENGINE_KEY}
-    with Server(engine_url=url, workers=1, environ=settings) as server, openai.OpenAI(base_url=server.wait_ready().base_url, api_key="x") as client:
+    with Server(engine_url=url, workers=1, environ={"OXILLAMA_ENGINE_API_KEY": ENGINE_KEY}) as server:
+        client = openai.OpenAI(base_url=server.wait_ready().base_url, api_key="x", max_retries=0)
         client.chat.completions.create(model="scripted-chat", messages=HELLO)
     assert engine.headers[-1]["authorization"] == "Basic bWU6cEBzcw=="
 
