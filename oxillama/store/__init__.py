@@ -129,12 +129,15 @@ class Store:
                 with naming(path):
                     if os.stat(path).st_mtime > oldest:
                         continue
+                if not os.path.isdir(path):
+                    self._disk.unlink(path)
+                    continue
+                # Race: who builds in it may only have been asleep. Moved away first, it is either put in place whole or no longer found.
+                doomed = os.path.join(self._layout.trash, name)
+                self._disk.rename(path, doomed)
+                self._disk.remove_tree(doomed)
             except FileNotFoundError:
                 continue
-            if os.path.isdir(path):
-                self._disk.remove_tree(path)
-            else:
-                self._disk.unlink(path)
 
     def _check_format(self) -> None:
         try:

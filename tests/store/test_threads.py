@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -223,6 +224,25 @@ def test_what_a_crash_left_behind_is_swept_when_it_is_old(store):
         os.utime(path, (time.time() - 4000,) * 2)
     store.sweep()
     assert not any(map(os.path.exists, left))
+
+
+def test_a_folder_that_is_being_swept_does_not_come_into_place(store, monkeypatch):
+    """Who builds it and who sweeps it away may go on at the same moment, when the machine was asleep for hours."""
+    place = store._layout.thread(PROJECT, ids.new_id("thread")).folder
+    store._disk.make_directory(building := store._disk.temporary_path())
+    store._disk.touch(os.path.join(building, "meta.json"))
+    os.utime(building, (0, 0))
+    real = os.unlink
+
+    def unlink(*arguments, **named) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            store._disk.rename(building, place)
+        real(*arguments, **named)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    store.sweep()
+    assert not os.path.exists(place), "told to be there, and emptied"
+    assert files_below(Path(store._layout.temporary)) == files_below(Path(store._layout.trash)) == {}
 
 
 @pytest.mark.parametrize("writes", range(3))
