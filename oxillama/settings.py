@@ -104,7 +104,13 @@ def _model_map(text: str) -> dict[str, str]:
 SETTINGS = (
     Setting("OXILLAMA_BIND", "127.0.0.1:8000", _address, "Address and port to serve on. Anything but loopback needs `OXILLAMA_API_KEYS`."),
     Setting("OXILLAMA_DATA_DIR", "./data", Path, "Where everything is kept. Local disks only."),
-    Setting("OXILLAMA_ENGINE_URL", None, _url, "Base URL of an OpenAI-compatible engine, up to and with `/v1`. Unset: the embedded engine."),
+    Setting(
+        "OXILLAMA_ENGINE_URL",
+        None,
+        _url,
+        "Base URL of an OpenAI-compatible engine, up to and with `/v1`; a name and a password in it are sent instead of a key. "
+        "Unset: the embedded engine.",
+    ),
     Setting("OXILLAMA_ENGINE_API_KEY", None, str, "Key for that engine."),
     Setting("OXILLAMA_ENGINE_TOOLS", "auto", _one_of("auto", "native", "prompted"), "How functions reach the model. `native`: as `tools`. `prompted`: in the prompt, the reply held to a JSON schema. `auto`: what the engine's `/props` says it can; `native` when it does not say, `prompted` with the embedded engine."),
     Setting("OXILLAMA_MODEL_PATH", None, Path, "GGUF file for the embedded engine. Unset: the small model that comes along."),
