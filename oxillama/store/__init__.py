@@ -84,17 +84,14 @@ class Store:
             thread: the Thread.
             fill: writes its first messages and runs.
         """
-        folder = self._disk.temporary_path()
+        content = orjson.dumps(thread)
         try:
-            self._disk.make_directory(folder)
-            paths, content = ThreadLayout(folder), orjson.dumps(thread)
-            self._disk.create(paths.meta, content)
-            fill(LockedThread(self._disk, paths, self.queue, project, thread["id"]))
-            self._disk.sync_directory(folder)
-            self._disk.rename(folder, self._layout.thread(project, thread["id"]).folder)
+            with self._disk.building(self._layout.thread(project, thread["id"]).folder) as folder:
+                paths = ThreadLayout(folder)
+                self._disk.create(paths.meta, content)
+                fill(LockedThread(self._disk, paths, self.queue, project, thread["id"]))
         except BaseException:
-            # A full disk needs the space, and nobody was told of a thread whose name could not be synced.
-            self._disk.remove_tree(folder)
+            # Nobody was told of a thread whose name could not be synced.
             self.discard_thread(project, thread["id"])
             raise
         return content

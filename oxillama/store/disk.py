@@ -152,6 +152,24 @@ class Disk:
         with self.syncing_names(os.path.dirname(target)), naming(target):
             os.rename(source, target)
 
+    @contextlib.contextmanager
+    def building(self, path: str) -> Iterator[str]:
+        """A new directory that nobody sees, to be filled in the block. Then it becomes `path`, names and all; or nothing does.
+
+        Raises:
+            StoreFull, StoreUnavailable: it is gone; or in place, if all that failed was the last sync.
+        """
+        building = self.temporary_path()
+        try:
+            self.make_directory(building)
+            yield building
+            self.sync_directory(building)
+            self.rename(building, path)
+        except BaseException:
+            # A full disk needs the space.
+            self.remove_tree(building)
+            raise
+
     def open(self, path: str, flags: int) -> int:
         """A descriptor. The caller closes it. A symbolic link is not followed: nothing is appended to what lies elsewhere."""
         with naming(path):

@@ -55,23 +55,17 @@ class LockedThread(ThreadReader):
 
         Its place in the thread's list comes first; while nothing follows, it is passed over. `settle_messages` is next.
         """
-        building = RunLayout(self._disk.temporary_path())
-        try:
-            self._disk.make_directory(building.folder)
-            self._disk.make_directory(building.steps)
+        with self._disk.building(self._layout.run(run["id"]).folder) as folder:
+            paths = RunLayout(folder)
+            self._disk.make_directory(paths.steps)
             if messages:
-                self._disk.create(building.additional_messages, b"\n".join(map(orjson.dumps, messages)))
+                self._disk.create(paths.additional_messages, b"\n".join(map(orjson.dumps, messages)))
             # Whoever claims the run tells what a power cut took of these.
-            EventLog(self._disk, building.events).append(events, synced=False)
-            self._disk.create(building.status, orjson.dumps(run))
-            self._disk.sync_directory(building.folder)
+            EventLog(self._disk, paths.events).append(events, synced=False)
+            self._disk.create(paths.status, orjson.dumps(run))
             # Its name is synced with that of the list, before the first line comes into that.
             self._disk.make_directory(self._layout.runs)
             self._run_ids.append([b'{"id":"%b"}' % run["id"].encode()])
-            self._disk.rename(building.folder, self._layout.run(run["id"]).folder)
-        except BaseException:
-            self._disk.remove_tree(building.folder)
-            raise
 
     def take_back(self, run_id: str, step_id: str | None = None) -> None:
         """Remove a Run that nobody was told of yet, or a RunStep of one."""
@@ -84,7 +78,8 @@ class LockedThread(ThreadReader):
         """Replace the RunStep, or create it; its wire form."""
         run = self._layout.run(step["run_id"])
         if not self._disk.exists(run.steps):
-            # Made with the run; some tools that copy folders leave empty ones out.
+            # Made with the run; some tools that copy folders leave empty ones out. Should we die before its name is synced, the next claim of
+            # the run makes up for that: it syncs the name of `status.json` beside it.
             self._disk.add_directory(run.steps)
         return self._disk.replace(run.step(step["id"]), orjson.dumps(step))
 

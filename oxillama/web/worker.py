@@ -31,7 +31,7 @@ LEAST_BYTES_A_SECOND = 16 * 1024
 HEAD_SECONDS = 10
 #: How many clients that have not said anything yet make room at once for others.
 MAKE_ROOM = 100
-#: How long to wait for a descriptor before looking again.
+#: How long to wait before looking again whether a connection can be taken.
 _BREATH_SECONDS = 0.05
 
 _TIMEOUT = struct.pack("ll", SOCKET_SECONDS, 0)
@@ -117,11 +117,11 @@ class Worker(ThreadWorker):
             self._make_room()
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection. Where there is no descriptor for it, it waits until others have ended; gunicorn's worker would end itself."""
+        """Take a connection. Where nothing is left to hold it, it waits until others have ended; gunicorn's worker would end itself."""
         try:
             super().accept(listener)
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 raise
             self._make_room()
             # It is still there to be taken, so that the next round would come at once.

@@ -127,9 +127,9 @@ def test_a_run_is_entered_and_on_the_device_before_it_has_its_name(durable, reco
     a_run(durable, folder)
     assert recording.take() == [
         *replaced("queue/active/<run>", "queue/active"),
-        *("write tmp/<new>/events.sse", "write tmp/<new>/status.json", "sync tmp/<new>/status.json", "sync tmp/<new>"),
+        *("write tmp/<new>/events.sse", "write tmp/<new>/status.json", "sync tmp/<new>/status.json"),
         *("sync <thread>", "write runs.log", "sync runs.log"),
-        *("rename runs/<run>", "sync runs"),
+        *("sync tmp/<new>", "rename runs/<run>", "sync runs"),
     ]
 
 
