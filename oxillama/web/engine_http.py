@@ -6,6 +6,7 @@ is ever sent into a kept-alive connection that the engine is just closing. Nothi
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import logging
@@ -47,7 +48,10 @@ class Exchange:
         url = urllib3.util.parse_url(settings.engine_base_url)
         headers = {"Content-Type": "application/json"} if content is not None else {}
         if url.auth:
-            headers |= urllib3.util.make_headers(basic_auth=unquote(url.auth))
+            # In UTF-8 and never without a colon, as the runner sends them; urllib3 knows Latin-1 only.
+            name, _, password = url.auth.partition(":")
+            login = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode())
+            headers["Authorization"] = f"Basic {login.decode()}"
         elif settings.engine_api_key:
             headers["Authorization"] = f"Bearer {settings.engine_api_key}"
         connect = HTTPSConnection if url.scheme == "https" else HTTPConnection

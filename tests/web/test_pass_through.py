@@ -134,12 +134,13 @@ def test_the_engine_gets_its_own_key_and_nothing_of_the_caller(client: openai.Op
     assert not [name for name in headers if name.startswith("x-stainless")]
 
 
-def test_a_name_and_a_password_in_the_engines_address_count_more_than_a_key(engine: ScriptedEngine):
-    url = engine.url.replace("://", "://me:p%40ss@")
+@pytest.mark.parametrize(("login", "sent"), [("me:p%40ss", "bWU6cEBzcw=="), ("me:%C3%A9%E2%82%AC", "bWU6w6nigqw="), ("me", "bWU6")])
+def test_a_name_and_a_password_in_the_engines_address_count_more_than_a_key(engine: ScriptedEngine, login: str, sent: str):
+    url = engine.url.replace("://", f"://{login}@")
     with Server(engine_url=url, workers=1, environ={"OXILLAMA_ENGINE_API_KEY": ENGINE_KEY}) as server:
         client = openai.OpenAI(base_url=server.wait_ready().base_url, api_key="x", max_retries=0)
         client.chat.completions.create(model="scripted-chat", messages=HELLO)
-    assert engine.headers[-1]["authorization"] == "Basic bWU6cEBzcw=="
+    assert engine.headers[-1]["authorization"] == f"Basic {sent}"
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "scripted-chat"])
