@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
+#: No engine is that much faster than its hearer; one that floods it waits.
+_MOST_PIECES = 1000
+
 
 async def read_ahead(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The same pieces, and at last the same exception.
@@ -14,15 +17,15 @@ async def read_ahead(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
     Args:
         pieces: the body of an answer; none of them is empty.
     """
-    taken: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+    taken: asyncio.Queue[bytes | Exception] = asyncio.Queue(_MOST_PIECES)
 
     async def take() -> None:
         try:
             async for piece in pieces:
-                taken.put_nowait(piece)
-            taken.put_nowait(b"")
+                await taken.put(piece)
+            await taken.put(b"")
         except Exception as error:
-            taken.put_nowait(error)
+            await taken.put(error)
 
     taking = asyncio.create_task(take())
     try:
