@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-import aiohttp
 import httpx2
 import openai
 
@@ -37,8 +36,6 @@ _DRAIN_SECONDS = 0.1
 _LOADING_SECONDS = 60
 _LOADING_POLL_SECONDS = 0.25
 _MOST_CONNECTIONS = 1000
-#: What comes of a connection that breaks: not all of aiohttp's errors have a name in the SDK.
-_BROKEN = (httpx2.HTTPError, aiohttp.ClientError)
 #: Servers commonly drop an idle connection after 5 s; to be first is to never send a request into a closing one.
 _IDLE_SECONDS = 2
 
@@ -171,7 +168,7 @@ class ChatCompletionsEngine:
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 return await anext(pieces, b"")
-        except (TimeoutError, *_BROKEN) as error:
+        except (TimeoutError, *faults.BROKEN) as error:
             if reader.reason is not None:
                 return b""
             raise (faults.too_slow() if isinstance(error, TimeoutError) else faults.broken_off()) from None
@@ -221,7 +218,7 @@ class ChatCompletionsEngine:
 
     async def _post(self, body: dict[str, Any]) -> tuple[openai.AsyncStream[object], float]:
         asked = time.monotonic()
-        async with asyncio.timeout(self._first_token_seconds):
+        async with faults.within(self._first_token_seconds):
             # Untyped: chunks arrive as plain JSON, so a malformed one is ours to judge.
             answer = await self._client.post(
                 "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
@@ -232,7 +229,7 @@ class ChatCompletionsEngine:
         """A short question besides completions; any failure is an EngineError."""
 
         async def ask() -> object:
-            async with asyncio.timeout(_QUESTION_SECONDS):
+            async with faults.within(_QUESTION_SECONDS):
                 if method == "GET":
                     return await self._client.get(url, cast_to=object)
                 return await self._client.post(url, cast_to=object, body=body)
@@ -246,8 +243,6 @@ class ChatCompletionsEngine:
             if status == 501 or (400 <= status < 500 and status not in (408, 429)):
                 raise EngineRefused("The model engine does not answer this question.") from None
             raise faults.from_openai(error, secrets=self._secrets) from None
-        except ValueError:
-            raise faults.unusable() from None
 
     async def _ask_root(self, method: str, path: str, body: dict[str, object] | None) -> object:
         return await self._question(method, self._root + path, body)
@@ -265,7 +260,7 @@ class ChatCompletionsEngine:
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:
     """Read to the end of the answer: only then its connection can be used again."""
-    with contextlib.suppress(TimeoutError, *_BROKEN):
+    with contextlib.suppress(TimeoutError, *faults.BROKEN):
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in pieces:
                 pass
@@ -290,4 +285,5 @@ def _body(request: ChatRequest, model: str) -> dict[str, Any]:
 
 
 def _limits(keep: bool) -> httpx2.Limits:
-    return httpx2.Limits(max_connections=_MOST_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS if keep else 0)
+    # With 0, aiohttp would leave a connection open until the next request when the engine does not close it as it was asked to.
+    return httpx2.Limits(max_connections=_MOST_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS if keep else 0.001)

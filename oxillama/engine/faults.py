@@ -5,12 +5,15 @@ The texts end in a run's `last_error`, which its caller reads: no address of the
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import httpx2
 import openai
 
 from oxillama import engine_words
@@ -23,6 +26,9 @@ from oxillama.errors import (
     EngineUnavailable,
     PromptTooLong,
 )
+
+#: What comes of a connection that breaks: not all of aiohttp's errors have a name in the SDK.
+BROKEN = (httpx2.HTTPError, aiohttp.ClientError)
 
 _IMAGES_REFUSED = "A message of this thread holds an image, and the model engine's model does not take images."
 
@@ -90,7 +96,7 @@ def from_openai(error: openai.APIError, *, secrets: tuple[str, ...] = ()) -> Eng
         secrets: texts that must not appear in the message: the engine's key and host.
     """
     if isinstance(error, openai.APIConnectionError):
-        return EngineUnavailable("The model engine cannot be reached.")
+        return unreachable()
     if isinstance(error, openai.APIResponseValidationError):
         return unusable()
     said = complaint(error)
@@ -98,6 +104,32 @@ def from_openai(error: openai.APIError, *, secrets: tuple[str, ...] = ()) -> Eng
         if applies(said):
             return make(said, secrets)
     return EngineUnavailable("The model engine failed.")
+
+
+def unreachable() -> EngineError:
+    """Nobody answers, or nobody who speaks HTTP."""
+    return EngineUnavailable("The model engine cannot be reached.")
+
+
+@contextlib.asynccontextmanager
+async def within(seconds: float) -> AsyncGenerator[None, None]:
+    """One request of the client's, which may take so long.
+
+    The client lets through what aiohttp makes of an answer that is not HTTP. Such an exception quotes the answer and names the engine's
+    address; neither may come into a log.
+
+    Raises:
+        EngineError: what came is no answer.
+        openai.APIError: the client's own.
+        TimeoutError: it took longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except BROKEN:
+        raise unreachable() from None
+    except ValueError:
+        raise unusable() from None
 
 
 def broken_off() -> EngineError:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+import traceback
 from contextlib import aclosing
 from typing import Any
 
@@ -353,6 +354,31 @@ def test_what_came_before_the_connection_broke_is_heard_though_its_hearer_was_bu
         assert asyncio.run(asyncio.wait_for(run(), 30)) == [TextDelta("It "), TextDelta("is "), TextDelta("warm")]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "220 the-answer\r\n",
+        f"HTTP/1.1 200 OK\r\nX-Padding: {'the-answer' * 1000}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nthe-answer\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}the-answer",
+        "HTTP/1.1 400 X\r\nContent-Length: 100\r\n\r\nthe-answer",
+        "HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\nthe-answer\r\n",
+        "HTTP/1.1 500 X\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\nthe-answer",
+    ],
+)
+def test_an_answer_that_is_not_http_is_not_told(answer: str) -> None:
+    error = fault(lambda connection: connection.send(answer))
+    assert type(error) is errors.EngineUnavailable
+    assert "the-answer" not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    "head", ["HTTP/1.1 200 Sch\xf6n\r\n\r\n", "HTTP/1.1 307 X\r\nLocation: http://elsewhere..invalid/\r\nContent-Length: 0\r\n\r\n"]
+)
+def test_a_head_that_cannot_be_understood(head: str) -> None:
+    assert type(fault(lambda connection: connection.send(head.encode("latin-1")))) is errors.EngineAnswerUnusable
+
+
 def test_an_engine_that_gives_up_in_passing() -> None:
     assert type(fault(streaming({"content": "x"}, finish="error"))) is errors.EngineAnswerUnusable
 
@@ -559,6 +585,23 @@ def test_the_key_is_sent_and_nothing_private_is_logged(caplog: pytest.LogCapture
         assert server.requests[0].headers["authorization"] == "Bearer my-key"
     for private in (PROMPT, "an-answer", "my-key", "127.0.0.1"):
         assert private not in caplog.text
+
+
+def test_a_connection_that_the_engine_keeps_open_is_hung_up_soon() -> None:
+    def script(connection: Connection) -> None:
+        data = 'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+        connection.send(f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {len(data)}\r\n\r\n{data}")
+        connection.hang()
+
+    async def run() -> bool:
+        engine = ChatCompletionsEngine(server.url)
+        await collect(engine, ChatRequest("m", MESSAGES))
+        hung_up = await asyncio.to_thread(server.hung_up.wait, 10)
+        await engine.close()
+        return hung_up
+
+    with raw_engine(script) as server:
+        assert asyncio.run(asyncio.wait_for(run(), 30))
 
 
 @pytest.mark.parametrize("api_key", [None, "my-key"])
