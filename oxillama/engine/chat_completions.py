@@ -285,5 +285,5 @@ def _body(request: ChatRequest, model: str) -> dict[str, Any]:
 
 
 def _limits(keep: bool) -> httpx2.Limits:
-    # With 0, aiohttp would leave a connection open until the next request when the engine does not close it as it was asked to.
-    return httpx2.Limits(max_connections=_MOST_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS if keep else 0.001)
+    # Told 0, aiohttp would leave a connection open until the next request when the engine does not close it as it was asked to.
+    return httpx2.Limits(max_connections=_MOST_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS if keep else 1e-6)

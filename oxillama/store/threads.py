@@ -78,8 +78,8 @@ class LockedThread(ThreadReader):
         """Replace the RunStep, or create it; its wire form."""
         run = self._layout.run(step["run_id"])
         if not self._disk.exists(run.steps):
-            # Made with the run; some tools that copy folders leave empty ones out. Should we die before its name is synced, the next claim of
-            # the run makes up for that: it syncs the name of `status.json` beside it.
+            # Made with the run; some tools that copy folders leave empty ones out. Should we die before its name is synced, the next
+            # claim of the run makes up for that: it syncs the name of `status.json` beside it.
             self._disk.add_directory(run.steps)
         return self._disk.replace(run.step(step["id"]), orjson.dumps(step))
 
