@@ -48,7 +48,7 @@ def deltas(bench: Bench) -> Iterator[Figure]:
     store = bench.store(data_dir)
     assistant = stored.an_assistant(store)["id"]
     many = bench.sized(200, smoke=4)
-    loads = [(1, f"paced-{bench.sized(100, smoke=5)}-20"), (many, f"paced-{bench.sized(80, smoke=10)}-50")]
+    loads = [(1, f"paced-{bench.sized(100, smoke=5)}-20"), (many, f"paced-{bench.sized(120, smoke=10)}-50")]
     rounds = {1: bench.rounds, many: min(3, bench.rounds)}
     goals: dict[int, dict[str, Goal | None]] = {
         1: {"p50": itself(at_most(3)), "p99": itself(at_most(15))},
