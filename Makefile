@@ -30,7 +30,7 @@ test-compat:
 	@scripts/setup compat
 	.venv/bin/python -m pytest tests/compat -m ""
 
-# What the server costs, as ratios against references of the same run (under eight minutes); see bench/RESULTS.md.
+# What the server costs, as ratios against references of the same run (about eight minutes); see bench/RESULTS.md.
 bench:
 	@scripts/setup bench
 	.venv/bin/python -m bench
