@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import unquote, urlsplit
 
 _LONGEST_QUOTE = 500
 
@@ -42,15 +43,21 @@ def sound(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def secrets(base_url: str, api_key: str | None) -> tuple[str, ...]:
+    """What of an engine's address and key nobody may be told."""
+    url = urlsplit(base_url)
+    return tuple(filter(None, (base_url, api_key, url.hostname, url.password, unquote(url.password or ""))))
+
+
 def quotable(text: str, secrets: tuple[str, ...]) -> str:
     """A text of the engine in one line of bounded length, without addresses and keys.
 
     Args:
         text: as it came.
-        secrets: more that must not be told: the engine's key and host.
+        secrets: more that must not be told, as the function `secrets` gives it.
     """
     text = sound(text)
-    for secret in filter(None, secrets):
+    for secret in secrets:
         text = re.sub(re.escape(secret) + r"(?::\d+)?", "…", text)
     text = _ADDRESS.sub("…", _KEY.sub("…", text))
     text = " ".join(text.split())

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx2
 import openai
 
+from oxillama import engine_words
 from oxillama.engine import dialect, faults
 from oxillama.engine.chunk_decoder import ChunkDecoder
 from oxillama.engine.chunks import ChunkReader
@@ -89,12 +90,12 @@ class ChatCompletionsEngine:
         wait_seconds: float = 0,
         context_tokens: int | None = None,
     ) -> None:
+        self._secrets = engine_words.secrets(base_url, api_key)
         url = httpx2.URL(base_url)
         # aiohttp takes no name and password out of an address when there is a key too.
         login = httpx2.BasicAuth(url.username, url.password) if url.userinfo else None
         base_url = str(url.copy_with(userinfo=b""))
         self._first_token_seconds, self._stall_seconds, self._wait_seconds = first_token_seconds, stall_seconds, wait_seconds
-        self._secrets = tuple(filter(None, (base_url, api_key, url.host, url.password)))
         # llama.cpp closes connections between two requests whenever it likes (measured: one request in ten on a busy machine found its
         # connection closed). Only a handshake for TLS costs enough to be worth keeping one.
         keep = url.scheme == "https"

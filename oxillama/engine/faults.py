@@ -93,7 +93,7 @@ def from_openai(error: openai.APIError, *, secrets: tuple[str, ...] = ()) -> Eng
 
     Args:
         error: what was raised.
-        secrets: texts that must not appear in the message: the engine's key and host.
+        secrets: texts that must not appear in the message.
     """
     if isinstance(error, openai.APIConnectionError):
         return unreachable()

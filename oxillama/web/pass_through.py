@@ -13,7 +13,6 @@ import json
 import logging
 from collections.abc import Generator, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 import urllib3
@@ -158,7 +157,7 @@ def _told(content: bytes, settings: Settings, status: int) -> tuple[str, str, st
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     fields = {name: value for name, value in error.items() if isinstance(value, str)} if isinstance(error, dict) else {}
-    secrets = (settings.engine_base_url, settings.engine_api_key or "", urlsplit(settings.engine_base_url).hostname or "")
+    secrets = engine_words.secrets(settings.engine_base_url, settings.engine_api_key)
     message = engine_words.quotable(engine_words.told(body), secrets) or f"The model engine refused the request with status {status}."
     return message, fields.get("type", "invalid_request_error"), fields.get("param"), fields.get("code")
 

@@ -294,6 +294,20 @@ def test_a_quoted_refusal_names_no_address_and_no_key() -> None:
     assert len(message) < 600
 
 
+def test_a_quoted_refusal_names_no_password_however_it_is_written() -> None:
+    async def run(url: str) -> None:
+        engine = ChatCompletionsEngine(url)
+        try:
+            await collect(engine, ChatRequest("m", MESSAGES))
+        finally:
+            await engine.close()
+
+    refusal = {"error": {"message": "neither p@ss nor p%40ss"}}
+    with raw_engine(failing(400, refusal)) as server, pytest.raises(errors.EngineRefused) as raised:
+        asyncio.run(asyncio.wait_for(run(server.url.replace("://", "://me:p%40ss@")), 30))
+    assert raised.value.message.endswith("neither … nor …")
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

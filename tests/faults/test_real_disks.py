@@ -9,6 +9,7 @@ import resource
 import shutil
 import socket
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,15 @@ def test_too_few_descriptors(tmp_path: Path, engine_of_this_test: ScriptedEngine
             resource.prlimit(workers[0], resource.RLIMIT_NOFILE, limits)
             connection.settimeout(20)
             assert connection.recv(12) == b"HTTP/1.1 200"
+        # Clients that say nothing have the last ones: they make room.
+        resource.prlimit(workers[0], resource.RLIMIT_NOFILE, (used + 8, limits[1]))
+        with contextlib.ExitStack() as silent:
+            for _ in range(20):
+                silent.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            with contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=3)) as client:
+                client.request("GET", "/v1/assistants")
+                assert client.getresponse().status in (200, 503)
+        resource.prlimit(workers[0], resource.RLIMIT_NOFILE, limits)
         talk.everything_works()
         assert server.find("web-worker") == workers
         assert [str(one) for one in check(server.data_dir) if not one.is_note] == []

@@ -259,6 +259,7 @@ def test_a_full_disk_leaves_nothing_of_a_new_thread_to_be_seen(store, monkeypatc
         with pytest.raises(StoreFull):
             a_thread(store, "x")
         assert os.listdir(store._layout.threads(PROJECT)) == []
+        assert os.listdir(store._layout.temporary) == [], "a full disk needs the space"
     else:
         a_thread(store, "x")
 
@@ -407,6 +408,7 @@ def test_a_lock_counts_only_on_what_its_path_leads_to(tmp_path):
     path = tmp_path / "thing"
     path.mkdir()
     locked: list[int] = []
+    before = os.listdir("/proc/self/fd")
 
     def wait() -> None:
         with locks.exclusive(str(path)) as fd:
@@ -420,6 +422,7 @@ def test_a_lock_counts_only_on_what_its_path_leads_to(tmp_path):
         path.mkdir()
     waiter.join(10)
     assert locked == [path.stat().st_ino]
+    assert os.listdir("/proc/self/fd") == before, "a lock taken in vain is let go"
 
 
 def wait_until_refused(waiter: threading.Thread) -> None:

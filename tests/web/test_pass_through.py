@@ -140,7 +140,11 @@ def test_a_name_and_a_password_in_the_engines_address_count_more_than_a_key(engi
     with Server(engine_url=url, workers=1, environ={"OXILLAMA_ENGINE_API_KEY": ENGINE_KEY}) as server:
         client = openai.OpenAI(base_url=server.wait_ready().base_url, api_key="x", max_retries=0)
         client.chat.completions.create(model="scripted-chat", messages=HELLO)
-    assert engine.headers[-1]["authorization"] == f"Basic {sent}"
+        assert engine.headers[-1]["authorization"] == f"Basic {sent}"
+        engine.script(http_error(400, "not with p@ss", "invalid_request_error"))
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(model="scripted-chat", messages=HELLO)
+    assert ("p@ss" in refused.value.message) == ("p%40ss" not in login)
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "scripted-chat"])
