@@ -16,6 +16,7 @@ OxillamaError
     CorruptRecord               a file holds something that is not what it should be
   EngineError                 the model engine failed; becomes a run's `last_error`
     EngineUnavailable           cannot be reached, or answers with a server error
+      EngineUnreachable           nobody listens at its address
     EngineRateLimited           answers 429
     EngineRefused               says that the request itself is wrong
     PromptTooLong               says that the prompt does not fit its context
@@ -150,6 +151,10 @@ class EngineError(OxillamaError):
 
 class EngineUnavailable(EngineError):
     """The engine cannot be reached, or answers with a server error."""
+
+
+class EngineUnreachable(EngineUnavailable):
+    """Nobody listens at the engine's address, so it has not seen the request."""
 
 
 class EngineRateLimited(EngineError):

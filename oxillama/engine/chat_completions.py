@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-import httpx2
-import openai
+import aiohttp
 
-from oxillama import engine_words
 from oxillama.engine import dialect, faults
 from oxillama.engine.chunk_decoder import ChunkDecoder
 from oxillama.engine.chunks import ChunkReader
+from oxillama.engine.faults import EngineResponseError
+from oxillama.engine.http_client import BROKEN, EngineHttp
 from oxillama.engine.interface import ChatRequest, Delta, Engine, Finished
 from oxillama.engine.markers import MarkerKnowledge
 from oxillama.engine.models import ModelChoice
@@ -25,10 +24,10 @@ from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine.properties import EngineProperties
 from oxillama.engine.read_ahead import read_ahead
 from oxillama.engine.tokens import TokenKnowledge
-from oxillama.errors import EngineRefused
-from oxillama.settings import Settings, is_loopback
+from oxillama.engine_endpoint import EngineEndpoint
+from oxillama.errors import EngineError, EngineRefused
+from oxillama.settings import Settings
 
-_CONNECT_SECONDS = 5
 #: For what is not a completion: the list of models, a token count.
 _QUESTION_SECONDS = 10
 #: After the answer's end only the token count is still to come.
@@ -36,13 +35,6 @@ _USAGE_SECONDS = 5
 _DRAIN_SECONDS = 0.1
 _LOADING_SECONDS = 60
 _LOADING_POLL_SECONDS = 0.25
-_MOST_CONNECTIONS = 1000
-#: Servers commonly drop an idle connection after 5 s; to be first is to never send a request into a closing one.
-_IDLE_SECONDS = 2
-
-# At a finer level these log the engine's address with every request, which may hold a password.
-for _name in ("openai", "httpx2"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 _T = TypeVar("_T")
 
@@ -50,8 +42,7 @@ _T = TypeVar("_T")
 def connect(settings: Settings) -> Engine:
     """The engine that the settings name. Nothing is sent yet."""
     engine = ChatCompletionsEngine(
-        settings.engine_base_url,
-        settings.engine_api_key if not settings.embedded else None,
+        EngineEndpoint.of(settings),
         model_map=settings.model_map,
         first_token_seconds=settings.first_token_seconds,
         stall_seconds=settings.stall_seconds,
@@ -70,8 +61,7 @@ class ChatCompletionsEngine:
     """See `interface.Engine`.
 
     Args:
-        base_url: up to and with `/v1`.
-        api_key: None for an engine that asks for none.
+        endpoint: where it is.
         model_map: the engine's name for a name that callers use.
         first_token_seconds: how long the first token may take.
         stall_seconds: how long the engine may be silent after it.
@@ -81,8 +71,7 @@ class ChatCompletionsEngine:
 
     def __init__(
         self,
-        base_url: str,
-        api_key: str | None = None,
+        endpoint: EngineEndpoint,
         *,
         model_map: Mapping[str, str] | None = None,
         first_token_seconds: float = 120,
@@ -90,26 +79,8 @@ class ChatCompletionsEngine:
         wait_seconds: float = 0,
         context_tokens: int | None = None,
     ) -> None:
-        self._secrets = engine_words.secrets(base_url, api_key)
-        url = httpx2.URL(base_url)
-        # aiohttp takes no name and password out of an address when there is a key too.
-        login = httpx2.BasicAuth(url.username, url.password) if url.userinfo else None
-        base_url = str(url.copy_with(userinfo=b""))
+        self._endpoint, self._http = endpoint, EngineHttp(endpoint)
         self._first_token_seconds, self._stall_seconds, self._wait_seconds = first_token_seconds, stall_seconds, wait_seconds
-        # llama.cpp closes connections between two requests whenever it likes (measured: one request in ten on a busy machine found its
-        # connection closed). Only a handshake for TLS costs enough to be worth keeping one.
-        keep = url.scheme == "https"
-        self._root = base_url.rstrip("/").removesuffix("/v1")
-        self._client = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key or "none",
-            max_retries=0,
-            default_headers={"Connection": "keep-alive" if keep else "close"},
-            # A proxy cannot reach this machine's loopback.
-            http_client=openai.DefaultAioHttpClient(auth=login, limits=_limits(keep), trust_env=not is_loopback(url.host)),
-            # The limits on silence are ours, below; the client's own would count bytes and hide them.
-            timeout=openai.Timeout(None, connect=_CONNECT_SECONDS),
-        )
         self._dialect = dialect.Dialect()
         self._models = ModelChoice(model_map or {}, lambda: self._question("GET", "/models", None))
         self._properties = EngineProperties(self._ask_root, context_tokens)
@@ -124,12 +95,12 @@ class ChatCompletionsEngine:
             answer, asked = await self._open(request)
         except TimeoutError:
             raise faults.too_slow() from None
-        except openai.APIError as error:
-            raise faults.from_openai(error, secrets=self._secrets) from None
+        except EngineResponseError as error:
+            raise faults.named(error, secrets=self._endpoint.secrets) from None
         try:
-            reader, decoder = ChunkReader(), ChunkDecoder(answer.response.request)
+            reader, decoder = ChunkReader(), ChunkDecoder()
             heard, until = False, asked + self._first_token_seconds
-            async with contextlib.aclosing(read_ahead(answer.response.aiter_bytes())) as pieces:
+            async with contextlib.aclosing(read_ahead(answer.content.iter_any())) as pieces:
                 while not decoder.done and (piece := await self._next(pieces, reader, until)):
                     for chunk in self._decoded(piece, decoder, reader):
                         heard = True
@@ -139,7 +110,7 @@ class ChatCompletionsEngine:
                         until = self._deadline(reader, asked + self._first_token_seconds)
                 await _drain(pieces)
         finally:
-            await answer.close()
+            answer.close()
         if reader.reason is None:
             raise faults.broken_off() if heard else faults.unusable()
         yield Finished(reader.reason, reader.usage)
@@ -158,7 +129,7 @@ class ChatCompletionsEngine:
 
     async def close(self) -> None:
         """Hang up everything."""
-        await self._client.close()
+        await self._http.close()
 
     async def _next(self, pieces: AsyncIterator[bytes], reader: ChunkReader, until: float) -> bytes:
         """The next bytes; none when nothing more comes, or nothing more is needed.
@@ -169,7 +140,7 @@ class ChatCompletionsEngine:
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 return await anext(pieces, b"")
-        except (TimeoutError, *faults.BROKEN) as error:
+        except (TimeoutError, *BROKEN) as error:
             if reader.reason is not None:
                 return b""
             raise (faults.too_slow() if isinstance(error, TimeoutError) else faults.broken_off()) from None
@@ -178,12 +149,12 @@ class ChatCompletionsEngine:
         """The chunks in a piece. Raises EngineError unless the answer is whole already."""
         try:
             yield from decoder.read(piece)
-        except (openai.APIError, ValueError) as error:
+        except (EngineResponseError, ValueError) as error:
             decoder.done = True
             if reader.reason is not None:
                 return
-            if isinstance(error, openai.APIError):
-                raise faults.from_openai(error, secrets=self._secrets) from None
+            if isinstance(error, EngineResponseError):
+                raise faults.named(error, secrets=self._endpoint.secrets) from None
             raise faults.unusable() from None
 
     def _deadline(self, reader: ChunkReader, first_token_at: float) -> float:
@@ -196,7 +167,7 @@ class ChatCompletionsEngine:
         # Some send an empty first chunk at once and then think for long.
         return max(first_token_at, now + self._stall_seconds)
 
-    async def _open(self, request: ChatRequest) -> tuple[openai.AsyncStream[object], float]:
+    async def _open(self, request: ChatRequest) -> tuple[aiohttp.ClientResponse, float]:
         """The engine's answer once it began, and when it was asked for: in the words and with the model that this engine knows."""
         model = self._models.served(request.model)
         unknown = self._dialect.unknown(model)
@@ -204,7 +175,7 @@ class ChatCompletionsEngine:
             body = dialect.translated(_body(request, model), unknown)
             try:
                 answer, asked = await self._once_loaded(partial(self._post, body))
-            except openai.APIStatusError as error:
+            except EngineResponseError as error:
                 parameter = dialect.complained_about(error, body)
                 if parameter is not None:
                     unknown |= {parameter}
@@ -217,43 +188,34 @@ class ChatCompletionsEngine:
                 self._dialect.remember(model, unknown)
                 return answer, asked
 
-    async def _post(self, body: dict[str, Any]) -> tuple[openai.AsyncStream[object], float]:
+    async def _post(self, body: dict[str, Any]) -> tuple[aiohttp.ClientResponse, float]:
         asked = time.monotonic()
-        async with faults.within(self._first_token_seconds):
-            # Untyped: chunks arrive as plain JSON, so a malformed one is ours to judge.
-            answer = await self._client.post(
-                "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
-            )
-        return answer, asked
+        return await self._http.begin("/chat/completions", body, seconds=self._first_token_seconds), asked
 
-    async def _question(self, method: str, url: str, body: dict[str, object] | None) -> object:
+    async def _question(self, method: str, path: str, body: dict[str, object] | None, base: str | None = None) -> object:
         """A short question besides completions; any failure is an EngineError."""
 
-        async def ask() -> object:
-            async with faults.within(_QUESTION_SECONDS):
-                if method == "GET":
-                    return await self._client.get(url, cast_to=object)
-                return await self._client.post(url, cast_to=object, body=body)
-
         try:
-            return await self._once_loaded(ask)
+            return await self._once_loaded(
+                lambda: self._http.ask(method, (base or self._endpoint.base_url) + path, body, seconds=_QUESTION_SECONDS)
+            )
         except TimeoutError:
             raise faults.too_slow() from None
-        except openai.APIError as error:
-            status = error.status_code if isinstance(error, openai.APIStatusError) else 500
+        except EngineResponseError as error:
+            status = error.status or 500
             if status == 501 or (400 <= status < 500 and status not in (408, 429)):
                 raise EngineRefused("The model engine does not answer this question.") from None
-            raise faults.from_openai(error, secrets=self._secrets) from None
+            raise faults.named(error, secrets=self._endpoint.secrets) from None
 
     async def _ask_root(self, method: str, path: str, body: dict[str, object] | None) -> object:
-        return await self._question(method, self._root + path, body)
+        return await self._question(method, path, body, self._endpoint.root)
 
     async def _once_loaded(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         give_up = time.monotonic() + self._wait_seconds
         while True:
             try:
                 return await ask()
-            except openai.APIError as error:
+            except (EngineResponseError, EngineError) as error:
                 if time.monotonic() >= give_up or not faults.is_loading(error):
                     raise
             await asyncio.sleep(_LOADING_POLL_SECONDS)
@@ -261,7 +223,7 @@ class ChatCompletionsEngine:
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:
     """Read to the end of the answer: only then its connection can be used again."""
-    with contextlib.suppress(TimeoutError, *faults.BROKEN):
+    with contextlib.suppress(TimeoutError, *BROKEN):
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in pieces:
                 pass
@@ -283,8 +245,3 @@ def _body(request: ChatRequest, model: str) -> dict[str, Any]:
     if request.tools:
         body |= {"tools": request.tools, "tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
     return {name: value for name, value in body.items() if value is not None}
-
-
-def _limits(keep: bool) -> httpx2.Limits:
-    # Told 0, aiohttp would leave a connection open until the next request when the engine does not close it as it was asked to.
-    return httpx2.Limits(max_connections=_MOST_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS if keep else 1e-6)

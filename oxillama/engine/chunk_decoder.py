@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import httpx2
-import openai
+from oxillama.engine.faults import EngineResponseError
 
 
 class ChunkDecoder:
-    """Takes bytes as they come. The openai package can do that too, in four generators a chunk: a sixth of what a token cost the runner.
-
-    Args:
-        request: what is answered; goes into the errors.
+    """Takes bytes as they come.
 
     Attributes:
         done: whether the engine said that nothing follows.
     """
 
-    def __init__(self, request: httpx2.Request) -> None:
-        self._request = request
+    def __init__(self) -> None:
         self._line, self._data = bytearray(), list[bytes]()
         self._is_cr_last = False
         self.done = False
@@ -29,7 +24,7 @@ class ChunkDecoder:
         """The chunks that are whole now: JSON, whatever its shape.
 
         Raises:
-            openai.APIError: the engine tells an error in passing.
+            EngineResponseError: the engine tells an error in passing.
             ValueError: neither UTF-8 nor JSON.
         """
         if self._is_cr_last and piece.startswith(b"\n"):
@@ -58,5 +53,5 @@ class ChunkDecoder:
         chunk: object = json.loads(data.decode())
         error = chunk.get("error") if isinstance(chunk, dict) else None
         if error:
-            raise openai.APIError("An error in the stream.", self._request, body=error)
+            raise EngineResponseError(None, error)
         return chunk

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import openai
+from oxillama.engine.faults import EngineResponseError
 
 #: what we send -> (what the engine's refusal mentions when it does not take it, what to send instead or None)
 _SUBSTITUTES: dict[str, tuple[str, str | None]] = {
@@ -43,9 +43,9 @@ def translated(body: dict[str, Any], unknown: Iterable[str]) -> dict[str, Any]:
     return body
 
 
-def complained_about(error: openai.APIStatusError, body: dict[str, Any]) -> str | None:
+def complained_about(error: EngineResponseError, body: dict[str, Any]) -> str | None:
     """The parameter in `body` that the engine's refusal is about, or None when it is about something else."""
-    if error.status_code not in (400, 422):
+    if error.status not in (400, 422):
         return None
     text = json.dumps(error.body, default=str)
     return next((name for name, (mention, _) in _SUBSTITUTES.items() if name in body and mention in text), None)

@@ -5,16 +5,9 @@ The texts end in a run's `last_error`, which its caller reads: no address of the
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import aiohttp
-import httpx2
-import openai
 
 from oxillama import engine_words
 from oxillama.errors import (
@@ -24,12 +17,12 @@ from oxillama.errors import (
     EngineRefused,
     EngineTimedOut,
     EngineUnavailable,
+    EngineUnreachable,
     PromptTooLong,
 )
 
-#: What comes of a connection that breaks: not all of aiohttp's errors have a name in the SDK.
-BROKEN = (httpx2.HTTPError, aiohttp.ClientError)
-
+_UNREACHABLE = "The model engine cannot be reached."
+_REDIRECTED = "The model engine redirects to another address, which is not followed."
 _IMAGES_REFUSED = "A message of this thread holds an image, and the model engine's model does not take images."
 
 _CONTEXT_FULL = re.compile(
@@ -47,59 +40,46 @@ _NO_IMAGES = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Complaint:
-    """What the engine said when it did not answer.
+class EngineResponseError(Exception):
+    """The engine answered, and said that it failed.
 
     Attributes:
         status: of the HTTP answer, or the one that an error inside the stream names; None when unknown.
-        code: the machine-readable code or type, both in one text.
+        body: the error object, or whatever else came, decoded.
+        headers: of the HTTP answer; empty for an error inside the stream.
+        code: the machine-readable code and type, both in one text.
         message: the engine's own words.
-        body: the error object, or whatever else came.
     """
 
-    status: int | None
-    code: str
-    message: str
-    body: object
+    def __init__(self, status: int | None, body: object, headers: Mapping[str, str] | None = None) -> None:
+        # Without words: those of an engine may quote a prompt, and an exception may come into a log.
+        super().__init__(status)
+        fields: dict[str, Any] = body if isinstance(body, dict) else {}
+        self.status = _status(fields.get("code")) if status is None else status
+        self.body, self.headers = body, headers or {}
+        self.code = f"{fields.get('code') or ''} {fields.get('type') or ''}"
+        self.message = engine_words.told(body)
 
 
-def complaint(error: openai.APIError) -> Complaint:
-    """What the engine said, from the exception that the openai package made of it."""
-    body = error.body
-    fields: dict[str, Any] = body if isinstance(body, dict) else {}
-    status = error.status_code if isinstance(error, openai.APIStatusError) else _status(fields.get("code"))
-    code = f"{fields.get('code') or ''} {fields.get('type') or ''}"
-    return Complaint(status, code, engine_words.told(body), body)
-
-
-def is_model_missing(error: openai.APIStatusError) -> bool:
+def is_model_missing(said: EngineResponseError) -> bool:
     """Whether the engine says that it does not have the model that was asked for."""
-    said = complaint(error)
     return said.status == 404 or "model_not_found" in said.code or (said.status == 400 and bool(_MODEL_MISSING.search(said.message)))
 
 
-def is_loading(error: openai.APIError) -> bool:
+def is_loading(error: EngineResponseError | EngineError) -> bool:
     """Whether the engine may only have been started a moment ago: nothing listens yet, or it is still reading its model."""
-    if isinstance(error, openai.APIConnectionError):
-        reason = error.__cause__ and error.__cause__.__cause__
-        return isinstance(reason, aiohttp.ClientConnectorError)
-    said = complaint(error)
-    return said.status == 503 and "loading model" in said.message.lower()
+    if isinstance(error, EngineResponseError):
+        return error.status == 503 and "loading model" in error.message.lower()
+    return isinstance(error, EngineUnreachable)
 
 
-def from_openai(error: openai.APIError, *, secrets: tuple[str, ...] = ()) -> EngineError:
-    """The domain's error for an exception of the openai package.
+def named(said: EngineResponseError, *, secrets: tuple[str, ...] = ()) -> EngineError:
+    """The domain's error for what an engine said.
 
     Args:
-        error: what was raised.
+        said: what was raised.
         secrets: texts that must not appear in the message.
     """
-    if isinstance(error, openai.APIConnectionError):
-        return unreachable()
-    if isinstance(error, openai.APIResponseValidationError):
-        return unusable()
-    said = complaint(error)
     for applies, make in _TABLE:
         if applies(said):
             return make(said, secrets)
@@ -107,29 +87,13 @@ def from_openai(error: openai.APIError, *, secrets: tuple[str, ...] = ()) -> Eng
 
 
 def unreachable() -> EngineError:
-    """Nobody answers, or nobody who speaks HTTP."""
-    return EngineUnavailable("The model engine cannot be reached.")
+    """Nobody listens there."""
+    return EngineUnreachable(_UNREACHABLE)
 
 
-@contextlib.asynccontextmanager
-async def within(seconds: float) -> AsyncGenerator[None, None]:
-    """One request of the client's, which may take so long.
-
-    The client lets through what aiohttp makes of an answer that is not HTTP. Such an exception quotes the answer and names the engine's
-    address; neither may come into a log.
-
-    Raises:
-        EngineError: what came is no answer.
-        openai.APIError: the client's own.
-        TimeoutError: it took longer.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except BROKEN:
-        raise unreachable() from None
-    except ValueError:
-        raise unusable() from None
+def no_answer() -> EngineError:
+    """Somebody took the request and hung up, or does not speak HTTP."""
+    return EngineUnavailable(_UNREACHABLE)
 
 
 def broken_off() -> EngineError:
@@ -147,7 +111,7 @@ def too_slow() -> EngineError:
     return EngineTimedOut("The model engine took too long to answer.")
 
 
-def _too_long(said: Complaint, _secrets: tuple[str, ...]) -> EngineError:
+def _too_long(said: EngineResponseError, _secrets: tuple[str, ...]) -> EngineError:
     fields: dict[str, Any] = said.body if isinstance(said.body, dict) else {}
     context = _number(fields.get("n_ctx")) or _found(_CONTEXT_TOKENS, said.message)
     prompt = _number(fields.get("n_prompt_tokens")) or _found(_PROMPT_TOKENS, said.message)
@@ -157,18 +121,18 @@ def _too_long(said: Complaint, _secrets: tuple[str, ...]) -> EngineError:
     return PromptTooLong(text + ".", context, prompt)
 
 
-def _refused(said: Complaint, secrets: tuple[str, ...]) -> EngineError:
+def _refused(said: EngineResponseError, secrets: tuple[str, ...]) -> EngineError:
     quote = engine_words.quotable(said.message, secrets)
     return EngineRefused(f"The model engine refused the request: {quote}" if quote else "The model engine refused the request.")
 
 
-def _always(kind: type[EngineError], text: str) -> Callable[[Complaint, tuple[str, ...]], EngineError]:
+def _always(kind: type[EngineError], text: str) -> Callable[[EngineResponseError, tuple[str, ...]], EngineError]:
     return lambda _said, _secrets: kind(text)
 
 
 #: The first row that applies wins. A code says more than a status: some engines answer 500 for everything, and an error
 #: inside a stream often has no status at all.
-_TABLE: tuple[tuple[Callable[[Complaint], bool], Callable[[Complaint, tuple[str, ...]], EngineError]], ...] = (
+_TABLE: tuple[tuple[Callable[[EngineResponseError], bool], Callable[[EngineResponseError, tuple[str, ...]], EngineError]], ...] = (
     (lambda said: "exceed_context_size" in said.code or "context_length_exceeded" in said.code, _too_long),
     (lambda said: said.status in (None, 400, 413, 422) and bool(_CONTEXT_FULL.search(said.message)), _too_long),
     # llama.cpp and Ollama call it a server error.
@@ -177,6 +141,10 @@ _TABLE: tuple[tuple[Callable[[Complaint], bool], Callable[[Complaint, tuple[str,
     (lambda said: said.status in (401, 403), _always(EngineUnavailable, "The model engine refused the server's credentials.")),
     (lambda said: said.status == 404, _always(EngineUnavailable, "The model engine does not know the model or the address asked for.")),
     (lambda said: said.status in (400, 413, 422), _refused),
+    (
+        lambda said: said.status in range(300, 400),
+        _always(EngineUnavailable, _REDIRECTED),
+    ),
     (lambda said: said.status is None and "invalid_request" in said.code, _refused),
     (lambda said: (said.status or 0) >= 500, _always(EngineUnavailable, "The model engine answered with a server error.")),
 )

@@ -6,18 +6,17 @@ is ever sent into a kept-alive connection that the engine is just closing. Nothi
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import logging
 import socket
 from collections.abc import Iterator
 from typing import Self
-from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from oxillama.engine_endpoint import EngineEndpoint
 from oxillama.errors import EngineAnswerUnusable, EngineTimedOut, EngineUnavailable
 from oxillama.settings import Settings
 
@@ -45,15 +44,11 @@ class Exchange:
     """
 
     def __init__(self, settings: Settings, method: str, path: str, content: bytes | None = None, *, answer_seconds: float) -> None:
-        url = urllib3.util.parse_url(settings.engine_base_url)
-        headers = {"Content-Type": "application/json"} if content is not None else {}
-        if url.auth:
-            # In UTF-8 and never without a colon, as the runner sends them; urllib3 knows Latin-1 only.
-            name, _, password = url.auth.partition(":")
-            login = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode())
-            headers["Authorization"] = f"Basic {login.decode()}"
-        elif settings.engine_api_key:
-            headers["Authorization"] = f"Bearer {settings.engine_api_key}"
+        endpoint = EngineEndpoint.of(settings)
+        url = urllib3.util.parse_url(endpoint.base_url)
+        headers = dict(endpoint.headers)
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
         self._connection = connect((url.host or "").strip("[]"), url.port, timeout=_CONNECT_SECONDS)
         self._broken_off = False

@@ -19,6 +19,7 @@ import urllib3
 from flask import Blueprint, Response
 
 from oxillama import engine_words
+from oxillama.engine_endpoint import EngineEndpoint
 from oxillama.errors import EngineAnswerUnusable, EngineError, EngineUnavailable, InvalidRequest
 from oxillama.schemas.loading import object_of
 from oxillama.settings import Settings
@@ -157,8 +158,10 @@ def _told(content: bytes, settings: Settings, status: int) -> tuple[str, str, st
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     fields = {name: value for name, value in error.items() if isinstance(value, str)} if isinstance(error, dict) else {}
-    secrets = engine_words.secrets(settings.engine_base_url, settings.engine_api_key)
-    message = engine_words.quotable(engine_words.told(body), secrets) or f"The model engine refused the request with status {status}."
+    message = (
+        engine_words.quotable(engine_words.told(body), EngineEndpoint.of(settings).secrets)
+        or f"The model engine refused the request with status {status}."
+    )
     return message, fields.get("type", "invalid_request_error"), fields.get("param"), fields.get("code")
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from raw_engine import Connection, RawEngine, Script, raw_engine
 from oxillama import errors
 from oxillama.engine.chat_completions import ChatCompletionsEngine
 from oxillama.engine.interface import Activity, CallDelta, ChatRequest, Delta, Finished, RefusalDelta, TextDelta, TokenUsage
+from oxillama.engine_endpoint import EngineEndpoint
 
 PROMPT = "a-secret-prompt"
 MESSAGES = [{"role": "user", "content": PROMPT}]
@@ -28,9 +30,11 @@ async def collect(engine: ChatCompletionsEngine, request: ChatRequest) -> list[D
         return [delta async for delta in stream]
 
 
-def ask(server: RawEngine, model: str = "m", options: dict[str, Any] | None = None, **fields: Any) -> list[Delta]:
+def ask(
+    server: RawEngine, model: str = "m", *, api_key: str | None = None, options: dict[str, Any] | None = None, **fields: Any
+) -> list[Delta]:
     async def run() -> list[Delta]:
-        engine = ChatCompletionsEngine(server.url, **(options or {}))
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url, api_key), **(options or {}))
         try:
             return await collect(engine, ChatRequest(model, MESSAGES, **fields))
         finally:
@@ -287,7 +291,7 @@ def test_a_quoted_refusal_names_no_address_and_no_key() -> None:
         text = f"see http://127.0.0.1:{port}/v1/x or 127.0.0.1:{port} or [::1]:{port} or gpu7.lan:{port} with my-key or sk-abc " + "y" * 900
         connection.answer(400, {"error": {"message": text}})
 
-    message = fault(script, options={"api_key": "my-key"}).message
+    message = fault(script, api_key="my-key").message
     for secret in ("gpu7", "::1", "my-key", "sk-abc", "http"):
         assert secret not in message
     assert message.startswith("The model engine refused the request: see …")
@@ -296,7 +300,7 @@ def test_a_quoted_refusal_names_no_address_and_no_key() -> None:
 
 def test_a_quoted_refusal_names_no_password_however_it_is_written() -> None:
     async def run(url: str) -> None:
-        engine = ChatCompletionsEngine(url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(url))
         try:
             await collect(engine, ChatRequest("m", MESSAGES))
         finally:
@@ -353,7 +357,7 @@ def test_what_came_before_the_connection_broke_is_heard_though_its_hearer_was_bu
         broken_off.set()
 
     async def run() -> list[Delta]:
-        engine, deltas = ChatCompletionsEngine(server.url), []
+        engine, deltas = ChatCompletionsEngine(EngineEndpoint.at(server.url)), []
         with pytest.raises(errors.EngineAnswerUnusable, match="broke off"):
             async with aclosing(engine.stream(ChatRequest("m", MESSAGES))) as stream:
                 async for delta in stream:
@@ -386,11 +390,18 @@ def test_an_answer_that_is_not_http_is_not_told(answer: str) -> None:
     assert "the-answer" not in "".join(traceback.format_exception(error))
 
 
-@pytest.mark.parametrize(
-    "head", ["HTTP/1.1 200 Sch\xf6n\r\n\r\n", "HTTP/1.1 307 X\r\nLocation: http://elsewhere..invalid/\r\nContent-Length: 0\r\n\r\n"]
-)
-def test_a_head_that_cannot_be_understood(head: str) -> None:
-    assert type(fault(lambda connection: connection.send(head.encode("latin-1")))) is errors.EngineAnswerUnusable
+def test_a_head_that_cannot_be_understood() -> None:
+    assert type(fault(lambda connection: connection.send("HTTP/1.1 200 Sch\xf6n\r\n\r\n".encode("latin-1")))) is errors.EngineAnswerUnusable
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    with raw_engine(streaming({"content": "x"})) as elsewhere:
+        head = f"HTTP/1.1 {status} X\r\nLocation: {elsewhere.url}/chat/completions\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        found = fault(lambda connection: connection.send(head))
+        assert elsewhere.requests == []
+    assert type(found) is errors.EngineUnavailable
+    assert "redirects" in found.message
 
 
 def test_an_engine_that_gives_up_in_passing() -> None:
@@ -458,7 +469,7 @@ def test_cancelling_hangs_up_at_once(when: str) -> None:
         connection.hang()
 
     async def run(server: RawEngine) -> None:
-        engine = ChatCompletionsEngine(server.url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         task = asyncio.create_task(collect(engine, ChatRequest("m", MESSAGES)))
         assert await asyncio.to_thread(server.arrived.wait, 5)
         await asyncio.sleep(0.1)
@@ -480,7 +491,7 @@ def test_closing_the_generator_hangs_up_at_once() -> None:
         connection.hang()
 
     async def run(server: RawEngine) -> None:
-        engine = ChatCompletionsEngine(server.url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         stream = engine.stream(ChatRequest("m", MESSAGES))
         assert await anext(stream) == TextDelta("x")
         await stream.aclose()
@@ -503,7 +514,7 @@ def test_max_completion_tokens_is_learned_model_by_model() -> None:
             streaming({"content": "x"})(connection)
 
     async def run(server: RawEngine) -> None:
-        engine = ChatCompletionsEngine(server.url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         for model in ("new", "new", "old"):
             assert (await collect(engine, ChatRequest(model, MESSAGES, max_tokens=5)))[-1] == STOP
         await engine.close()
@@ -534,7 +545,7 @@ def test_a_refusal_that_only_mentions_a_parameter_is_not_remembered() -> None:
         connection.answer(400, {"error": {"message": "no, whatever the stream_options"}})
 
     async def run(server: RawEngine) -> None:
-        engine = ChatCompletionsEngine(server.url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         for _ in range(2):
             with pytest.raises(errors.EngineRefused):
                 await collect(engine, ChatRequest("m", MESSAGES))
@@ -592,10 +603,31 @@ def test_a_proxy_is_ignored_for_loopback(monkeypatch: pytest.MonkeyPatch) -> Non
         assert proxy.requests == []
 
 
+def test_an_engine_elsewhere_is_asked_through_the_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with raw_engine(streaming({"content": "x"})) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", "")
+
+        async def run() -> list[Delta]:
+            engine = ChatCompletionsEngine(EngineEndpoint.at("http://gpu.invalid/v1", "my-key"))
+            try:
+                return await collect(engine, ChatRequest("m", MESSAGES))
+            finally:
+                await engine.close()
+
+        assert asyncio.run(asyncio.wait_for(run(), 30))[-1] == STOP
+        assert [(asked.path, asked.headers["authorization"]) for asked in proxy.requests] == [
+            ("http://gpu.invalid/v1/chat/completions", "Bearer my-key")
+        ]
+
+
 def test_the_key_is_sent_and_nothing_private_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with raw_engine(streaming({"content": "an-answer"})) as server:
-        ask(server, options={"api_key": "my-key"})
+        ask(server, api_key="my-key")
         assert server.requests[0].headers["authorization"] == "Bearer my-key"
     for private in (PROMPT, "an-answer", "my-key", "127.0.0.1"):
         assert private not in caplog.text
@@ -608,7 +640,7 @@ def test_a_connection_that_the_engine_keeps_open_is_hung_up_soon() -> None:
         connection.hang()
 
     async def run() -> bool:
-        engine = ChatCompletionsEngine(server.url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         await collect(engine, ChatRequest("m", MESSAGES))
         hung_up = await asyncio.to_thread(server.hung_up.wait, 10)
         await engine.close()
@@ -621,7 +653,7 @@ def test_a_connection_that_the_engine_keeps_open_is_hung_up_soon() -> None:
 @pytest.mark.parametrize("api_key", [None, "my-key"])
 def test_a_name_and_a_password_in_the_address_count_more_than_a_key(api_key: str | None) -> None:
     async def run(url: str) -> None:
-        engine = ChatCompletionsEngine(url, api_key)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(url, api_key))
         await collect(engine, ChatRequest("m", MESSAGES))
         await engine.close()
 
@@ -632,7 +664,7 @@ def test_a_name_and_a_password_in_the_address_count_more_than_a_key(api_key: str
 
 def test_token_counts_are_estimated_where_the_engine_cannot_count() -> None:
     async def run(server: RawEngine) -> None:
-        engine = ChatCompletionsEngine(server.url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         assert [await engine.count_tokens("1234567") for _ in range(2)] == [3, 3]
         assert [await engine.context_tokens() for _ in range(2)] == [None, None]
         await engine.close()
@@ -650,7 +682,7 @@ def test_a_passing_failure_of_the_tokenizer_is_not_remembered() -> None:
             connection.answer(200, {"tokens": [1, 2]})
 
     async def run(server: RawEngine) -> None:
-        engine = ChatCompletionsEngine(server.url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         assert [await engine.count_tokens("1234567") for _ in range(2)] == [3, 2]
         await engine.close()
 

@@ -20,6 +20,7 @@ from raw_engine import reserved
 from oxillama import settings
 from oxillama.engine.chat_completions import ChatCompletionsEngine, connect
 from oxillama.engine.interface import ChatRequest, Engine, Finished, TextDelta
+from oxillama.engine_endpoint import EngineEndpoint
 from oxillama.errors import EngineUnavailable, PromptTooLong
 
 WORD = "xylophonist"
@@ -105,7 +106,7 @@ def test_a_prompt_that_is_too_long(running: Running) -> None:
 
 def test_its_model_has_a_name_and_no_path(running: Running) -> None:
     async def run() -> object:
-        engine = ChatCompletionsEngine(running.settings.engine_base_url, wait_seconds=60)
+        engine = ChatCompletionsEngine(EngineEndpoint.of(running.settings), wait_seconds=60)
         try:
             return await engine._question("GET", "/models", None)
         finally:

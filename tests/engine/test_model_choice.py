@@ -12,6 +12,7 @@ from raw_engine import Connection, RawEngine, Script, raw_engine
 
 from oxillama.engine.chat_completions import ChatCompletionsEngine
 from oxillama.engine.interface import ChatRequest
+from oxillama.engine_endpoint import EngineEndpoint
 from oxillama.errors import EngineRefused, EngineUnavailable
 
 MISSING = {
@@ -43,7 +44,7 @@ def ask(server: RawEngine, *names: str, model_map: dict[str, str] | None = None)
     """Ask once for each name; returns the requests as the engine saw them: path or model."""
 
     async def run() -> None:
-        engine = ChatCompletionsEngine(server.url, model_map=model_map)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url), model_map=model_map)
         try:
             for name in names:
                 async with aclosing(engine.stream(ChatRequest(name, []))) as stream:
@@ -123,7 +124,7 @@ def test_a_stand_in_that_went_away_is_replaced() -> None:
         engine_with(data(has[0]), has[0])(connection)
 
     async def run(server: RawEngine) -> None:
-        engine = ChatCompletionsEngine(server.url)
+        engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         for name in ("first", "second"):
             has[0] = name
             async with aclosing(engine.stream(ChatRequest("gpt-4o", []))) as stream:
