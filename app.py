@@ -5,6 +5,7 @@ Everything else about it is the same as in production: same store, same runner, 
 
 import asyncio
 import os
+import secrets
 import sys
 import threading
 
@@ -42,7 +43,7 @@ def start_engine(chosen: settings.Settings) -> object:
     model = chosen.model_path or embedded.bundled_model()
     if not chosen.embedded or model is None or chosen.embedded_port is None:
         return None
-    return embedded.start(model, chosen.embedded_port, slots=chosen.run_concurrency, slot_tokens=chosen.embedded_context_tokens)
+    return embedded.start(model, chosen)
 
 
 def main() -> None:
@@ -51,6 +52,8 @@ def main() -> None:
     os.umask(0o077)
     debug = os.environ.get("FLASK_DEBUG") == "1"
     os.environ.setdefault("OXILLAMA_EMBEDDED_PORT", str(embedded.free_port()))
+    if not os.environ.get("OXILLAMA_ENGINE_URL"):
+        os.environ.setdefault("OXILLAMA_ENGINE_API_KEY", secrets.token_urlsafe(32))
     try:
         chosen = settings.read(os.environ)
         host, _, port = chosen.bind.rpartition(":")

@@ -51,10 +51,12 @@ class Load:
     cpu_us: float = 0
 
 
-def http_request(method: str, path: str, body: object = None) -> bytes:
+def http_request(method: str, path: str, body: object = None, *, api_key: str | None = None) -> bytes:
     """A request as it goes over the wire."""
     content = b"" if body is None else json.dumps(body).encode()
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nOpenAI-Beta: assistants=v2\r\n"
+    if api_key is not None:
+        head += f"Authorization: Bearer {api_key}\r\n"
     if body is not None:
         head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
     return head.encode() + b"\r\n" + content

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -66,6 +67,9 @@ def start() -> None:
         # For code that is not installed: the parts are started with `-m` from wherever the caller stands.
         PYTHONPATH=os.pathsep.join(filter(None, [str(_HOME), os.environ.get("PYTHONPATH")])),
     )
+    if chosen.embedded and chosen.engine_api_key is None:
+        # Made for this start and known to our parts alone: the port is open to every user of this machine.
+        os.environ["OXILLAMA_ENGINE_API_KEY"] = secrets.token_urlsafe(32)
     os.environ[SUPERVISOR_VARIABLE] = str(os.getpid())
     _make_output_reopenable()
     relaxed = "" if chosen.durable else ", durability relaxed: a power cut may take the last seconds with it"

@@ -53,7 +53,7 @@ class EngineEndpoint:
         Raises:
             SettingsInvalid: they name none.
         """
-        return cls.at(settings.engine_base_url, settings.engine_api_key if not settings.embedded else None)
+        return cls.at(settings.engine_base_url, settings.engine_api_key)
 
     @property
     def root(self) -> str:

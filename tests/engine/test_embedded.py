@@ -34,7 +34,8 @@ def free_port() -> int:
 
 def environment(port: int, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OXILLAMA_")}
-    return {**kept, "OXILLAMA_EMBEDDED_PORT": str(port), "OXILLAMA_CONTEXT_TOKENS": "512", "OXILLAMA_RUN_CONCURRENCY": "2", **more}
+    ours = {"OXILLAMA_EMBEDDED_PORT": str(port), "OXILLAMA_CONTEXT_TOKENS": "512", "OXILLAMA_RUN_CONCURRENCY": "2"}
+    return {**kept, **ours, "OXILLAMA_ENGINE_API_KEY": "a-key-of-the-engine", **more}
 
 
 def launch(env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import psutil
 import pytest
 
 from tests.process_control import Server, wait_until
@@ -106,6 +107,27 @@ def test_no_key_and_no_text_is_seen_where_it_does_not_belong(server: Server, eng
     for secret in secrets:
         assert secret not in arguments
         assert [path for path, content in files.items() if secret in content or secret in os.fsencode(path)] == []
+
+
+def test_the_embedded_engines_key_is_new_at_each_start_and_known_to_our_parts_alone():
+    keys = []
+    for _ in range(2):
+        with Server(environ={"OXILLAMA_API_KEYS": f"red:{RED}"}) as server:
+            environ = psutil.Process(server.wait_ready().wait_for("runner")[0]).environ()
+            key, port = environ["OXILLAMA_ENGINE_API_KEY"], int(environ["OXILLAMA_EMBEDDED_PORT"])
+            keys.append(key)
+            with client_of(server, api_key=RED) as client:
+                run = ended(client, start_run(client, ask(client), max_completion_tokens=256), 60)
+                assert run.status in ("completed", "incomplete"), run.last_error
+            # Where the engine tells nobody else; a caller's key is none.
+            for headers in ({}, bearer(RED), bearer(key[:-1])):
+                for path in ("/props", "/slots"):
+                    assert Http(port).get(path, headers).status == 401
+            assert Http(port).get("/props", bearer(key)).status == 200
+            places = [server.log().encode(), *command_lines(server)]
+            places += [path.read_bytes() for path in server.data_dir.rglob("*") if path.is_file()]
+            assert not any(key.encode() in content for content in places)
+    assert len({*keys}) == 2 and min(map(len, keys)) > 40
 
 
 @pytest.mark.parametrize("umask", [0, 0o777], ids=oct)
