@@ -21,10 +21,14 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+#: What a tool reads, by the name of the tool.
+_LISTS = {"code_interpreter": "file_ids", "file_search": "vector_store_ids"}
+
+
 def new_assistant(values: dict[str, Any]) -> dict[str, Any]:
     """An Assistant made from a checked create request."""
     fields = {**DEFAULTS, **values}
-    return {
+    made = {
         "id": ids.new_id("assistant"),
         "object": "assistant",
         "created_at": clock.now(),
@@ -40,6 +44,17 @@ def new_assistant(values: dict[str, Any]) -> dict[str, Any]:
         "metadata": fields["metadata"],
         "response_format": fields["response_format"],
     }
+    return modified(made, {})
+
+
+def modified(assistant: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """An Assistant with the values of a checked modify request in place of its own.
+
+    `tool_resources` always has the lists of its tools, also before there is anything in them (recorded).
+    """
+    changed = {**assistant, **changes}
+    lists: dict[str, Any] = {tool["type"]: {_LISTS[tool["type"]]: []} for tool in changed["tools"] if tool["type"] in _LISTS}
+    return {**changed, "tool_resources": {**lists, **changed["tool_resources"]}}
 
 
 def deleted(noun: str, object_id: str) -> dict[str, Any]:

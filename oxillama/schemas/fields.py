@@ -115,7 +115,7 @@ class Integer(Checked):
 class Decimal(Integer):
     """A number; comes out as a float, as on the wire."""
 
-    noun, accepts = "decimal number", (int, float)
+    noun, accepts = "decimal", (int, float)
     bounded = "decimal"
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
@@ -140,7 +140,7 @@ class FreeJson(Checked):
 class Metadata(Checked):
     """The caller's notes on an object: a few short strings by name."""
 
-    noun, accepts = "object", (dict,)
+    noun, accepts = "metadata object", (dict,)
 
     _value = String(max_length=METADATA_VALUE)
 
@@ -176,7 +176,7 @@ class Object(Checked):
 
 
 class Variants(Checked):
-    """An object whose `type` says which schema it has."""
+    """An object whose `type` says which schema it has. A null member that only another type has counts as not given."""
 
     noun, accepts = "object", (dict,)
 
@@ -184,12 +184,15 @@ class Variants(Checked):
         super().__init__(**kwargs)
         self._schemas = {name: schema() for name, schema in schemas.items()}
         self._type = Choice(*schemas, required=True)
+        # Typed clients have one class for all types, and write the members of the others as null.
+        self._members = {member for schema in self._schemas.values() for member in schema.fields}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> dict[str, Any]:
         checked: dict[str, Any] = super()._deserialize(value, attr, data, **kwargs)
         name = checked.get("type")
         check_under("type", self._type, missing if name is None else name)
-        return self._schemas[str(name)].load(checked)
+        given = {member: one for member, one in checked.items() if not (one is None and member in self._members)}
+        return self._schemas[str(name)].load(given)
 
 
 class Array(Checked):

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from oxillama.schemas.fields import Array, Choice, Identifier, Object, String, StringOr, Variants
 from oxillama.schemas.loading import RequestSchema, TypedSchema
 from oxillama.schemas.options import NotedSchema
+from oxillama.schemas.problems import Problem
 
 LONGEST_TEXT = 256_000
+
+
+_EMPTY_CONTENT = Problem("invalid_value", "Message content must be non-empty.")
+_EMPTY_PART = Problem("invalid_value", "content with type `text` must have `text` values.")
+
+
+class MessageText(String):
+    """Text of a message.
+
+    Args:
+        when_empty: what is wrong with an empty one.
+    """
+
+    def __init__(self, *, when_empty: Problem, **kwargs: Any) -> None:
+        super().__init__(max_length=LONGEST_TEXT, **kwargs)
+        self._when_empty = when_empty
+
+    def check(self, value: str) -> None:
+        """Empty or too long."""
+        if not value:
+            raise self._when_empty.error()
+        super().check(value)
 
 
 class TextPart(TypedSchema):
     """A piece of text."""
 
-    text = String(max_length=LONGEST_TEXT, required=True)
+    text = MessageText(when_empty=_EMPTY_PART, required=True)
 
 
 def _detail() -> Choice:
@@ -61,7 +86,7 @@ class CreateMessage(ModifyMessage):
 
     role = Choice("user", "assistant", required=True)
     content = StringOr(
-        String(max_length=LONGEST_TEXT),
+        MessageText(when_empty=_EMPTY_CONTENT),
         Array(Variants({"text": TextPart, "image_url": ImageUrlPart, "image_file": ImageFilePart}), allow_empty=False),
         required=True,
     )

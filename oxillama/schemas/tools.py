@@ -66,18 +66,18 @@ class FileSearchTool(TypedSchema):
 class CodeInterpreterFiles(RequestSchema):
     """What code interpreter may read."""
 
-    file_ids = Array(Identifier(), max_length=20)
+    file_ids = Array(Identifier(), max_length=20, load_default=list)
 
 
 class FileSearchStores(RequestSchema):
     """What file search may read."""
 
-    vector_store_ids = Array(Identifier(), max_length=1)
+    vector_store_ids = Array(Identifier(), max_length=1, load_default=list)
     vector_stores = NotHere("Vector stores are not supported yet by this server.")
 
 
 class ToolResources(RequestSchema):
-    """What tools may read."""
+    """What tools may read. An object without its list gets an empty one, since typed clients leave empty lists out and expect them back."""
 
     code_interpreter = Object(CodeInterpreterFiles)
     file_search = Object(FileSearchStores)

@@ -8,6 +8,7 @@ import orjson
 
 from oxillama import ids
 from oxillama.errors import NotFound
+from oxillama.objects.assistant import modified
 from oxillama.objects.page import Page, PageQuery
 from oxillama.store import locks
 from oxillama.store.disk import Disk
@@ -39,7 +40,7 @@ class AssistantStore:
     def update(self, project: str, assistant_id: str, changes: dict[str, Any]) -> bytes:
         """Change fields of an Assistant; its new wire form. Raises NotFound."""
         with locks.exclusive(self._layout.assistants(project)):
-            content = orjson.dumps({**parsed(self.get(project, assistant_id), assistant_id), **changes})
+            content = orjson.dumps(modified(parsed(self.get(project, assistant_id), assistant_id), changes))
             self._disk.replace(self._layout.assistant(project, assistant_id), content)
         return content
 

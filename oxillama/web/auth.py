@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from wsgiref.types import WSGIEnvironment
 
 from oxillama.errors import AuthenticationFailed, InvalidRequest
@@ -45,7 +46,8 @@ def check_beta_header(environ: WSGIEnvironment) -> None:
     Raises:
         InvalidRequest: the header names betas, and not this one.
     """
-    asked = [name.strip() for name in environ.get("HTTP_OPENAI_BETA", "").split(",") if name.strip()]
+    # ruby-openai puts a semicolon between several, others a comma.
+    asked = [name.strip() for name in re.split("[,;]", environ.get("HTTP_OPENAI_BETA", "")) if name.strip()]
     if not asked or _BETA in asked:
         return
     if any(name.startswith("assistants=") for name in asked):

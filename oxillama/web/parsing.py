@@ -32,7 +32,9 @@ def body(schema: type[RequestSchema]) -> dict[str, Any]:
 
 
 def json_body() -> tuple[bytes, Any]:
-    """The request's body, and the JSON in it. No body at all counts as an empty object (behaviour.md, section 1).
+    """The request's body, and the JSON in it.
+
+    No body at all counts as an empty object (behaviour.md, section 1). So does an empty array, which PHP's clients send for no parameters.
 
     Raises:
         InvalidRequest: it is not JSON, or does not say that it is.
@@ -47,11 +49,12 @@ def json_body() -> tuple[bytes, Any]:
         )
         raise InvalidRequest(message, None, "unsupported_content_type")
     try:
-        return content, orjson.loads(content)
+        parsed = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         # The position only: the parser's own text may quote the body.
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"We could not parse the JSON body of your request: it is not valid JSON at {place}.") from None
+    return (b"{}", {}) if parsed == [] else (content, parsed)
 
 
 def _content() -> bytes:

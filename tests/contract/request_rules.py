@@ -106,8 +106,10 @@ def _ask_for_more(schemas: dict[str, Any]) -> None:
         schemas[kind]["levels"] = DEEPEST
 
     # Lengths that the contract no longer names (section 11).
-    schemas["MessageRequestContentTextObject"]["properties"]["text"]["maxLength"] = LONGEST_TEXT
-    schemas["CreateMessageRequest"]["properties"]["content"]["oneOf"][0]["maxLength"] = LONGEST_TEXT
+    # And the hosted API refuses messages that say nothing, of which the contract does not speak.
+    written: Schema = {"minLength": 1, "maxLength": LONGEST_TEXT}
+    schemas["MessageRequestContentTextObject"]["properties"]["text"] |= written
+    schemas["CreateMessageRequest"]["properties"]["content"]["oneOf"][0] |= written
     for kind in ("CreateRunRequest", "CreateThreadAndRunRequest"):
         schemas[kind]["properties"]["instructions"]["maxLength"] = LONGEST_TEXT
     schemas["CreateRunRequest"]["properties"]["additional_instructions"]["maxLength"] = LONGEST_TEXT
@@ -176,10 +178,19 @@ def _take_more(schemas: dict[str, Any]) -> None:
 def _finished(schema: Schema | None) -> Schema | None:
     """A null counts as not given wherever something may be left out (section 1); not in metadata and in the caller's own JSON schemas."""
     for part in _parts(schema):
+        _take_nulls_of_other_types(part)
         for name, one in part.get("properties", {}).items():
             if name not in part.get("required", []):
                 part["properties"][name] = {"anyOf": [one, {"type": "null"}]}
     return schema
+
+
+def _take_nulls_of_other_types(part: Schema) -> None:
+    """Where `type` chooses among objects, a null counts as not given under every name that any of them has."""
+    variants = [one for one in part.get("oneOf", part.get("anyOf", [])) if "type" in one.get("properties", {})]
+    names = {name for one in variants for name in one["properties"]}
+    for one in variants:
+        one["properties"].update({name: {"type": "null"} for name in names - one["properties"].keys()})
 
 
 def _tool_resources() -> Schema:

@@ -80,7 +80,35 @@ def test_null_is_not_given_in_nested_objects_either():
         "tool_resources": {"code_interpreter": None, "file_search": {"vector_store_ids": None, "vector_stores": None}},
         "messages": [{"role": "user", "content": "a", "attachments": None, "metadata": None}],
     }
-    assert load(CreateThread, body) == {"tool_resources": {"file_search": {}}, "messages": [{"role": "user", "content": "a"}]}
+    assert load(CreateThread, body) == {
+        "tool_resources": {"file_search": {"vector_store_ids": []}},
+        "messages": [{"role": "user", "content": "a"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "stored"),
+    [
+        (
+            CreateMessage,
+            {"role": "user", "content": [{"type": "text", "text": "a", "image_url": None, "image_file": None}]},
+            {"role": "user", "content": [{"type": "text", "text": "a"}]},
+        ),
+        (
+            ModifyAssistant,
+            {"tools": [{"type": "code_interpreter", "function": None, "file_search": None}]},
+            {"tools": [{"type": "code_interpreter"}]},
+        ),
+        (ModifyAssistant, {"response_format": {"type": "text", "json_schema": None}}, {"response_format": {"type": "text"}}),
+        (
+            CreateRun,
+            {"assistant_id": "asst_1", "tool_choice": {"type": "code_interpreter", "function": None}},
+            {"assistant_id": "asst_1", "tool_choice": {"type": "code_interpreter"}},
+        ),
+    ],
+)
+def test_null_is_not_given_where_another_type_has_the_member(schema, given, stored):
+    assert load(schema, given) == stored
 
 
 def test_null_stays_in_json_of_the_caller():
@@ -158,8 +186,8 @@ def test_images_have_a_detail():
 
 def test_attachments_are_echoed():
     given = [{"file_id": "file-1", "tools": [{"type": "file_search"}, {"type": "code_interpreter"}]}, {"file_id": "file-1"}]
-    stored = load(CreateMessage, {"role": "user", "content": "", "attachments": given})
-    assert stored == {"role": "user", "content": "", "attachments": [given[0], {"file_id": "file-1", "tools": []}]}
+    stored = load(CreateMessage, {"role": "user", "content": "a", "attachments": given})
+    assert stored == {"role": "user", "content": "a", "attachments": [given[0], {"file_id": "file-1", "tools": []}]}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ FUNCTION = {"type": "function", "function": {"name": "f"}}
             "Invalid type for 'metadata.a': expected a string, but got null instead.",
             "metadata.a",
         ),
-        (ModifyThread, {"metadata": "x"}, "Invalid type for 'metadata': expected an object, but got a string instead.", "metadata"),
+        (ModifyThread, {"metadata": "x"}, "Invalid type for 'metadata': expected a metadata object, but got a string instead.", "metadata"),
         (
             ModifyMessage,
             {"metadata": {"a": 1}},
@@ -74,10 +74,10 @@ FUNCTION = {"type": "function", "function": {"name": "f"}}
         (
             ModifyAssistant,
             {"temperature": "1"},
-            "Invalid type for 'temperature': expected a decimal number, but got a string instead.",
+            "Invalid type for 'temperature': expected a decimal, but got a string instead.",
             "temperature",
         ),
-        (ModifyAssistant, {"top_p": True}, "Invalid type for 'top_p': expected a decimal number, but got a boolean instead.", "top_p"),
+        (ModifyAssistant, {"top_p": True}, "Invalid type for 'top_p': expected a decimal, but got a boolean instead.", "top_p"),
         (
             ModifyAssistant,
             {"response_format": 1},

