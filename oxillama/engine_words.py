@@ -28,7 +28,7 @@ def told(body: object) -> str:
     if isinstance(body, str):
         try:
             inner = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return "" if "<html" in body.lower() else body
         return "" if isinstance(inner, str) else told(inner)
     if isinstance(body, list):

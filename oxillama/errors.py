@@ -17,11 +17,13 @@ OxillamaError
   EngineError                 the model engine failed; becomes a run's `last_error`
     EngineUnavailable           cannot be reached, or answers with a server error
       EngineUnreachable           nobody listens at its address
+      EngineHungUp                closed the connection instead of answering
     EngineRateLimited           answers 429
     EngineRefused               says that the request itself is wrong
     PromptTooLong               says that the prompt does not fit its context
     EngineTimedOut              no token for too long
     EngineAnswerUnusable        answers, but not with a completion
+      EngineBrokenOff             the connection ended before the answer did
   ClaimLost                   this runner no longer owns the run; whoever does will finish it
   SettingsInvalid             the environment holds a setting that cannot be used
 """
@@ -157,6 +159,10 @@ class EngineUnreachable(EngineUnavailable):
     """Nobody listens at the engine's address, so it has not seen the request."""
 
 
+class EngineHungUp(EngineUnavailable):
+    """The engine closed the connection instead of answering. It may have died of the request, or with it."""
+
+
 class EngineRateLimited(EngineError):
     """The engine answered 429."""
 
@@ -188,6 +194,10 @@ class EngineTimedOut(EngineError):
 
 class EngineAnswerUnusable(EngineError):
     """The engine answered, but not with a completion, or broke off in the middle of one."""
+
+
+class EngineBrokenOff(EngineAnswerUnusable):
+    """The connection ended before the answer did."""
 
 
 class ClaimLost(OxillamaError):

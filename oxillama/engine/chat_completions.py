@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
 
 from oxillama.engine import dialect, faults
-from oxillama.engine.chunk_decoder import ChunkDecoder
-from oxillama.engine.chunks import ChunkReader
+from oxillama.engine.answer import Answer
 from oxillama.engine.faults import EngineResponseError
-from oxillama.engine.http_client import BROKEN, EngineHttp
-from oxillama.engine.interface import ChatRequest, Delta, Engine, Finished
+from oxillama.engine.http_client import EngineHttp
+from oxillama.engine.interface import Activity, ChatRequest, Delta, Engine
 from oxillama.engine.markers import MarkerKnowledge
 from oxillama.engine.models import ModelChoice
+from oxillama.engine.patience import Patience
 from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine.properties import EngineProperties
-from oxillama.engine.read_ahead import read_ahead
 from oxillama.engine.tokens import TokenKnowledge
 from oxillama.engine_endpoint import EngineEndpoint
 from oxillama.errors import EngineError, EngineRefused
@@ -30,10 +28,9 @@ from oxillama.settings import Settings
 
 #: For what is not a completion: the list of models, a token count.
 _QUESTION_SECONDS = 10
-#: After the answer's end only the token count is still to come.
-_USAGE_SECONDS = 5
-_DRAIN_SECONDS = 0.1
 _LOADING_SECONDS = 60
+#: Another's engine that is being restarted; one that is not there at all should not be waited for longer.
+_RESTART_SECONDS = 5
 _LOADING_POLL_SECONDS = 0.25
 
 _T = TypeVar("_T")
@@ -47,6 +44,7 @@ def connect(settings: Settings) -> Engine:
         first_token_seconds=settings.first_token_seconds,
         stall_seconds=settings.stall_seconds,
         wait_seconds=_LOADING_SECONDS if settings.embedded else 0,
+        restart_seconds=_RESTART_SECONDS,
         context_tokens=settings.context_tokens,
     )
     if settings.engine_tools == "native":
@@ -65,7 +63,8 @@ class ChatCompletionsEngine:
         model_map: the engine's name for a name that callers use.
         first_token_seconds: how long the first token may take.
         stall_seconds: how long the engine may be silent after it.
-        wait_seconds: how long an engine may take to come up, from the request on.
+        wait_seconds: how long an engine may take to come up, from the request on, whatever it is asked.
+        restart_seconds: the same for completions only.
         context_tokens: size of the context of an engine that does not say; None when nobody knows.
     """
 
@@ -77,10 +76,12 @@ class ChatCompletionsEngine:
         first_token_seconds: float = 120,
         stall_seconds: float = 60,
         wait_seconds: float = 0,
+        restart_seconds: float = 0,
         context_tokens: int | None = None,
     ) -> None:
         self._endpoint, self._http = endpoint, EngineHttp(endpoint)
-        self._first_token_seconds, self._stall_seconds, self._wait_seconds = first_token_seconds, stall_seconds, wait_seconds
+        self._first_token_seconds, self._stall_seconds = first_token_seconds, stall_seconds
+        self._wait_seconds, self._restart_seconds = wait_seconds, restart_seconds
         self._dialect = dialect.Dialect()
         self._models = ModelChoice(model_map or {}, lambda: self._question("GET", "/models", None))
         self._properties = EngineProperties(self._ask_root, context_tokens)
@@ -88,32 +89,35 @@ class ChatCompletionsEngine:
         self._markers = MarkerKnowledge(self._ask_root, self._properties.is_llama_cpp)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        """See `interface.Engine.stream`."""
+        """See `interface.Engine.stream`. What fails before anything of the answer came is tried again, as `Patience` says."""
+        patience = Patience(self._first_token_seconds, max(self._wait_seconds, self._restart_seconds))
+        while True:
+            spoke = False
+            try:
+                async with contextlib.aclosing(self._once(request)) as deltas:
+                    async for delta in deltas:
+                        spoke = spoke or not isinstance(delta, Activity)
+                        yield delta
+                return
+            except (EngineResponseError, EngineError) as error:
+                pause = None if spoke else patience.pause(error)
+                if pause is None:
+                    if isinstance(error, EngineResponseError):
+                        raise faults.named(error, secrets=self._endpoint.secrets) from None
+                    raise
+            await asyncio.sleep(pause)
+
+    async def _once(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """The answer to a request that is sent once, or with changes that the engine's refusals ask for."""
+        # Each time: an engine that was loading before may tell its control tokens now.
         said = await self._markers.break_up({"messages": request.messages, "tools": request.tools})
-        request = replace(request, **said)
         try:
-            answer, asked = await self._open(request)
+            response, asked = await self._open(replace(request, **said))
         except TimeoutError:
             raise faults.too_slow() from None
-        except EngineResponseError as error:
-            raise faults.named(error, secrets=self._endpoint.secrets) from None
-        try:
-            reader, decoder = ChunkReader(), ChunkDecoder()
-            heard, until = False, asked + self._first_token_seconds
-            async with contextlib.aclosing(read_ahead(answer.content.iter_any())) as pieces:
-                while not decoder.done and (piece := await self._next(pieces, reader, until)):
-                    for chunk in self._decoded(piece, decoder, reader):
-                        heard = True
-                        for delta in reader.read(chunk):
-                            yield delta
-                    if heard:
-                        until = self._deadline(reader, asked + self._first_token_seconds)
-                await _drain(pieces)
-        finally:
-            answer.close()
-        if reader.reason is None:
-            raise faults.broken_off() if heard else faults.unusable()
-        yield Finished(reader.reason, reader.usage)
+        async with contextlib.aclosing(Answer(response, asked + self._first_token_seconds, self._stall_seconds).deltas()) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def context_tokens(self) -> int | None:
         """See `interface.Engine.context_tokens`."""
@@ -131,42 +135,6 @@ class ChatCompletionsEngine:
         """Hang up everything."""
         await self._http.close()
 
-    async def _next(self, pieces: AsyncIterator[bytes], reader: ChunkReader, until: float) -> bytes:
-        """The next bytes; none when nothing more comes, or nothing more is needed.
-
-        Raises:
-            EngineError: nothing came in time, or the connection broke.
-        """
-        try:
-            async with asyncio.timeout(until - time.monotonic()):
-                return await anext(pieces, b"")
-        except (TimeoutError, *BROKEN) as error:
-            if reader.reason is not None:
-                return b""
-            raise (faults.too_slow() if isinstance(error, TimeoutError) else faults.broken_off()) from None
-
-    def _decoded(self, piece: bytes, decoder: ChunkDecoder, reader: ChunkReader) -> Iterator[object]:
-        """The chunks in a piece. Raises EngineError unless the answer is whole already."""
-        try:
-            yield from decoder.read(piece)
-        except (EngineResponseError, ValueError) as error:
-            decoder.done = True
-            if reader.reason is not None:
-                return
-            if isinstance(error, EngineResponseError):
-                raise faults.named(error, secrets=self._endpoint.secrets) from None
-            raise faults.unusable() from None
-
-    def _deadline(self, reader: ChunkReader, first_token_at: float) -> float:
-        """Until when the next chunk must come; a comment is none."""
-        now = time.monotonic()
-        if reader.reason is not None:
-            return now + min(self._stall_seconds, _USAGE_SECONDS)
-        if reader.spoke:
-            return now + self._stall_seconds
-        # Some send an empty first chunk at once and then think for long.
-        return max(first_token_at, now + self._stall_seconds)
-
     async def _open(self, request: ChatRequest) -> tuple[aiohttp.ClientResponse, float]:
         """The engine's answer once it began, and when it was asked for: in the words and with the model that this engine knows."""
         model = self._models.served(request.model)
@@ -174,7 +142,7 @@ class ChatCompletionsEngine:
         while True:
             body = dialect.translated(_body(request, model), unknown)
             try:
-                answer, asked = await self._once_loaded(partial(self._post, body))
+                answer, asked = await self._post(body)
             except EngineResponseError as error:
                 parameter = dialect.complained_about(error, body)
                 if parameter is not None:
@@ -219,14 +187,6 @@ class ChatCompletionsEngine:
                 if time.monotonic() >= give_up or not faults.is_loading(error):
                     raise
             await asyncio.sleep(_LOADING_POLL_SECONDS)
-
-
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    """Read to the end of the answer: only then its connection can be used again."""
-    with contextlib.suppress(TimeoutError, *BROKEN):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in pieces:
-                pass
 
 
 def _body(request: ChatRequest, model: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class ChunkReader:
         return iter(deltas or [Activity()])
 
     def _read_choice(self, choice: dict[str, Any]) -> Iterator[Delta]:
-        delta = _mapping(choice.get("delta"))
+        delta = _mapping(choice.get("delta")) or _mapping(choice.get("message"))
         if text := self._halves.joined(_text(delta.get("content"))):
             yield TextDelta(text)
         if text := self._refusal_halves.joined(_text(delta.get("refusal"))):
@@ -70,7 +70,7 @@ class ChunkReader:
     @staticmethod
     def _reason(reason: str) -> str:
         if reason in _FAILURES:
-            raise faults.broken_off()
+            raise faults.gave_up()
         reason = _REASONS.get(reason, reason)
         return reason if reason in _KNOWN_REASONS else "stop"
 

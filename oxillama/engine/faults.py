@@ -12,7 +12,9 @@ from typing import Any
 from oxillama import engine_words
 from oxillama.errors import (
     EngineAnswerUnusable,
+    EngineBrokenOff,
     EngineError,
+    EngineHungUp,
     EngineRateLimited,
     EngineRefused,
     EngineTimedOut,
@@ -22,6 +24,7 @@ from oxillama.errors import (
 )
 
 _UNREACHABLE = "The model engine cannot be reached."
+_BROKEN_OFF = "The model engine broke off in the middle of its answer."
 _REDIRECTED = "The model engine redirects to another address, which is not followed."
 _IMAGES_REFUSED = "A message of this thread holds an image, and the model engine's model does not take images."
 
@@ -55,7 +58,8 @@ class EngineResponseError(Exception):
         # Without words: those of an engine may quote a prompt, and an exception may come into a log.
         super().__init__(status)
         fields: dict[str, Any] = body if isinstance(body, dict) else {}
-        self.status = _status(fields.get("code")) if status is None else status
+        told = map(_status, (fields.get(name) for name in ("code", "status", "status_code")))
+        self.status = next(filter(None, told), None) if status is None else status
         self.body, self.headers = body, headers or {}
         self.code = f"{fields.get('code') or ''} {fields.get('type') or ''}"
         self.message = engine_words.told(body)
@@ -92,13 +96,23 @@ def unreachable() -> EngineError:
 
 
 def no_answer() -> EngineError:
-    """Somebody took the request and hung up, or does not speak HTTP."""
+    """Somebody is there who does not speak HTTP."""
     return EngineUnavailable(_UNREACHABLE)
 
 
+def hung_up() -> EngineError:
+    """The connection was closed before an answer began."""
+    return EngineHungUp("The model engine closed the connection without an answer.")
+
+
 def broken_off() -> EngineError:
-    """The stream ended before the answer did."""
-    return EngineAnswerUnusable("The model engine broke off in the middle of its answer.")
+    """The connection ended before the answer did."""
+    return EngineBrokenOff(_BROKEN_OFF)
+
+
+def gave_up() -> EngineError:
+    """The engine says that it does not go on."""
+    return EngineAnswerUnusable(_BROKEN_OFF)
 
 
 def unusable() -> EngineError:

@@ -13,9 +13,10 @@ import aiohttp
 import orjson
 
 from oxillama import __version__
-from oxillama.engine import faults
+from oxillama.engine import bounded_json, faults
 from oxillama.engine.faults import EngineResponseError
 from oxillama.engine_endpoint import EngineEndpoint
+from oxillama.errors import EngineAnswerUnusable
 
 _CONNECT_SECONDS = 5
 #: Servers commonly drop an idle connection after 5 s; to be first is to never send a request into a closing one.
@@ -62,6 +63,7 @@ class EngineHttp:
         Raises:
             EngineResponseError: the engine answered with another status than 200.
             EngineUnreachable: nobody takes the request.
+            EngineHungUp: somebody took it and closed the connection.
             EngineError: what came is no answer.
             TimeoutError: it took longer.
         """
@@ -88,9 +90,11 @@ class EngineHttp:
             if response.status != 200:
                 raise await _refusal(response)
             content = await _read(response)
+        if content is None:
+            raise EngineAnswerUnusable(f"The model engine's answer is longer than {MAX_ANSWER_BYTES >> 20} MB.")
         try:
-            return orjson.loads(content or b"")
-        except orjson.JSONDecodeError:
+            return bounded_json.parse(content)
+        except ValueError:
             raise faults.unusable() from None
 
     async def close(self) -> None:
@@ -111,6 +115,8 @@ async def _translated() -> AsyncGenerator[None, None]:
         yield
     except aiohttp.ClientConnectorError:
         raise faults.unreachable() from None
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
+        raise faults.hung_up() from None
     except BROKEN:
         raise faults.no_answer() from None
     except ValueError:
@@ -121,9 +127,12 @@ async def _refusal(response: aiohttp.ClientResponse) -> EngineResponseError:
     """What the engine said instead of answering, as far as it can be read."""
     content = await _read(response) or b""
     try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
+        body = bounded_json.parse(content)
+    except (EngineAnswerUnusable, ValueError):
         body = content.decode(errors="replace")
+    if isinstance(body, list) and body:
+        # Gemini's endpoint puts its error into a list.
+        body = body[0]
     error = body.get("error", body) if isinstance(body, dict) else body
     return EngineResponseError(response.status, error, response.headers)
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 #: No engine is that much faster than its hearer; one that floods it waits.
-_MOST_PIECES = 1000
+MAX_AHEAD_BYTES = 1024 * 1024
+#: What a piece takes besides its bytes.
+_PIECE_BYTES = 64
 
 
 async def read_ahead(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -17,21 +19,31 @@ async def read_ahead(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
     Args:
         pieces: the body of an answer; none of them is empty.
     """
-    taken: asyncio.Queue[bytes | Exception] = asyncio.Queue(_MOST_PIECES)
+    taken: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+    room = asyncio.Event()
+    ahead = 0
 
     async def take() -> None:
+        nonlocal ahead
         try:
             async for piece in pieces:
-                await taken.put(piece)
-            await taken.put(b"")
+                taken.put_nowait(piece)
+                ahead += len(piece) + _PIECE_BYTES
+                if ahead > MAX_AHEAD_BYTES:
+                    room.clear()
+                    await room.wait()
+            taken.put_nowait(b"")
         except Exception as error:
-            await taken.put(error)
+            taken.put_nowait(error)
 
     taking = asyncio.create_task(take())
     try:
         while piece := await taken.get():
             if isinstance(piece, Exception):
                 raise piece
+            ahead -= len(piece) + _PIECE_BYTES
+            if ahead <= MAX_AHEAD_BYTES:
+                room.set()
             yield piece
     finally:
         taking.cancel()

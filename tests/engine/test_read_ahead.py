@@ -45,7 +45,7 @@ def test_whoever_floods_a_busy_reader_waits() -> None:
             await anext(pieces)
             for _ in range(source.last):
                 await asyncio.sleep(0)
-            assert 100 < source.taken < 5000
+            assert 100 < source.taken < 20_000
         assert asyncio.all_tasks() == before
 
     asyncio.run(asyncio.wait_for(run(), 30))

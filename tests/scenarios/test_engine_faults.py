@@ -50,14 +50,13 @@ BUSY = "The model engine is busy."
 NONSENSE = "The model engine answered with something that is not a chat completion."
 BROKEN_OFF = "The model engine broke off in the middle of its answer."
 UNREACHABLE = "The model engine cannot be reached."
+HUNG_UP = "The model engine closed the connection without an answer."
 TOO_SLOW = "The model engine took too long to answer."
 
 #: Before the first token: what the engine answers, and the code and message of the run's `last_error`.
 NO_ANSWER = {
     "500": (server_error(), "server_error", SERVER_ERROR),
     "502 with a page": (Raw(502, b"<html>Bad gateway at 10.1.2.3:8080</html>", "text/html"), "server_error", SERVER_ERROR),
-    "503 while loading": (loading(), "server_error", SERVER_ERROR),
-    "429": (rate_limited(), "rate_limit_exceeded", BUSY),
     "429 with a long wait": (rate_limited(retry_after=3600), "rate_limit_exceeded", BUSY),
     "401": (
         http_error(401, "Incorrect API key sk-abcdef", "invalid_request_error", "invalid_api_key"),
@@ -73,7 +72,15 @@ NO_ANSWER = {
     "JSON instead of a stream": (json_instead_of_stream(), "server_error", NONSENSE),
     "chunks that are not JSON": (broken_chunks(), "server_error", NONSENSE),
     "an empty stream": (empty_stream(), "server_error", NONSENSE),
-    "the connection closed": (Cut(), "server_error", UNREACHABLE),
+}
+
+#: What passes: asked again, the engine answers.
+NOT_NOW = {
+    "503 while loading": loading(),
+    "429": rate_limited(),
+    "429 with a wait": rate_limited(retry_after=1),
+    "the connection closed": Cut(),
+    "the connection closed before a token": Reply(["It is warm."], cut_after=0),
 }
 
 #: After "It is ": how the rest fails to come.
@@ -111,6 +118,22 @@ def test_no_answer(client, http, thread, assistant, engine, reply, code, message
     assert order(followed(http, run)) == [*RUN_STARTS, "thread.run.failed"]
     assert len(client.beta.threads.messages.list(thread.id).data) == 1, "a run that said nothing leaves no message"
     assert len(engine.requests) == 1, "what failed is not tried again: that is for the caller to decide"
+    still_works(client, http, thread.id, assistant.id)
+
+
+@pytest.mark.parametrize("reply", NOT_NOW.values(), ids=NOT_NOW)
+def test_no_answer_just_now(client, http, thread, assistant, engine, reply):
+    engine.script(reply, Reply(["It is ", "warm."]))
+    run = ended(client, http, client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+    assert run.status == "completed"
+    assert text_of(last_message(client, thread.id)) == "It is warm."
+    assert len(engine.requests) == 2
+
+
+def test_a_connection_that_is_closed_each_time(client, http, thread, assistant, engine):
+    engine.script(Cut(), Cut())
+    run = ended(client, http, client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+    check_failed(run, "server_error", HUNG_UP)
     still_works(client, http, thread.id, assistant.id)
 
 
