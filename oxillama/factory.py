@@ -23,7 +23,7 @@ def create_app(settings: Settings) -> Flask:
         store.create_project(project)
     app = Api("oxillama", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    # Flask would answer OPTIONS by itself, without our envelope; no page of another origin is granted anything.
+    # Flask would answer OPTIONS by itself, without our envelope. What pages of other origins are granted is in web/cors.py.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A doubled slash is a mistake to be told of, not one to be answered with a redirection that loses the body.
     app.url_map.merge_slashes = False

@@ -20,6 +20,8 @@ _EMBEDDED_CONTEXT_TOKENS = 4096
 _PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # What every client can send in a header. Not so long that gunicorn would refuse the header.
 _KEY = re.compile(r"[!-~]{1,4096}", re.ASCII)
+# As browsers write them: in lower case, without a path, and without the port that belongs to the scheme.
+_ORIGIN = re.compile(r"(?!http://[^/]+:80\Z|https://[^/]+:443\Z)[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,16 @@ def _model_map(text: str) -> dict[str, str]:
     return names
 
 
+def _origins(text: str) -> frozenset[str]:
+    origins = frozenset(filter(None, (part.strip() for part in text.split(","))))
+    if not all(map(_ORIGIN.fullmatch, origins)):
+        raise ValueError(
+            "origins as browsers send them, comma-separated, for instance https://app.example.com,http://localhost:3000: "
+            "in lower case, without a path, a usual port or *"
+        )
+    return origins
+
+
 SETTINGS = (
     Setting("OXILLAMA_BIND", "127.0.0.1:8000", _address, "Address and port to serve on. Anything but loopback needs `OXILLAMA_API_KEYS`."),
     Setting("OXILLAMA_DATA_DIR", "./data", Path, "Where everything is kept. Local disks only."),
@@ -120,6 +132,7 @@ SETTINGS = (
     Setting("OXILLAMA_ENGINE_TOOLS", "auto", _one_of("auto", "native", "prompted"), "How functions reach the model. `native`: as `tools`. `prompted`: in the prompt, the reply held to a JSON schema. `auto`: what the engine's `/props` says it can; `native` when it does not say, `prompted` with the embedded engine."),
     Setting("OXILLAMA_MODEL_PATH", None, Path, "GGUF file for the embedded engine. Unset: the small model that comes along."),
     Setting("OXILLAMA_API_KEYS", None, _keys, "`project:key`, comma-separated, divided at the first colon; a bare key belongs to project `default`. Unset: open to all, on loopback only."),
+    Setting("OXILLAMA_CORS_ORIGINS", "", _origins, "Origins of web pages whose programs may use the server from a browser, comma-separated and exact, as `https://app.example.com`. Needs `OXILLAMA_API_KEYS`."),
     Setting("OXILLAMA_WORKERS", "2", _at_least(1), "Web worker processes."),
     Setting("OXILLAMA_THREADS", "8", _at_least(1), "Request threads of each web worker, besides those for open streams."),
     Setting("OXILLAMA_MAX_STREAMS", "512", _at_least(1), "Open streams of each web worker; beyond that 429."),
@@ -149,6 +162,7 @@ class Settings:
     engine_tools: str
     model_path: Path | None
     api_keys: dict[str, str] | None
+    cors_origins: frozenset[str]
     workers: int
     threads: int
     max_streams: int
@@ -210,6 +224,10 @@ def read(environ: Mapping[str, str]) -> Settings:
             raise SettingsInvalid(f"{setting.name} must be {error}") from None
     settings = Settings(**values)
     check_bind(settings, settings.bind.rpartition(":")[0])
+    if settings.cors_origins and settings.api_keys is None:
+        raise SettingsInvalid(
+            "OXILLAMA_CORS_ORIGINS needs OXILLAMA_API_KEYS: without keys, every visitor of such a page could use the server"
+        )
     return settings
 
 

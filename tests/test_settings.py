@@ -26,6 +26,7 @@ def test_every_default():
         "engine_tools": "auto",
         "model_path": None,
         "api_keys": None,
+        "cors_origins": frozenset(),
         "workers": 2,
         "threads": 8,
         "max_streams": 512,
@@ -81,11 +82,28 @@ def test_allowed_values(name, text, value):
     assert asdict(read(**{name: text}))[name.lower()] == value
 
 
+def test_origins_of_pages():
+    text = "http://localhost:3000, https://app.example.com,,chrome-extension://abc,http://[::1]:5173"
+    origins = {"http://localhost:3000", "https://app.example.com", "chrome-extension://abc", "http://[::1]:5173"}
+    assert read(CORS_ORIGINS=text, API_KEYS=SECRET).cors_origins == origins
+
+
+def test_origins_of_pages_need_keys():
+    with pytest.raises(SettingsInvalid) as refused:
+        read(CORS_ORIGINS="http://localhost:3000")
+    said = "without keys, every visitor of such a page could use the server"
+    assert str(refused.value) == f"OXILLAMA_CORS_ORIGINS needs OXILLAMA_API_KEYS: {said}"
+
+
 WHOLE = "a whole number, at least"
 ADDRESS = "an address and a port, for instance 127.0.0.1:8000"
 URL = "an http or https address, for instance http://127.0.0.1:11434/v1"
 KEYS = "project:key,project:key; a project's name has 1 to 64 letters, digits, - and _, and a key visible ASCII characters"
 MAP = "name=engine's name,name=engine's name; for instance gpt-4o=qwen3-8b"
+ORIGINS = (
+    "origins as browsers send them, comma-separated, for instance https://app.example.com,http://localhost:3000: "
+    "in lower case, without a path, a usual port or *"
+)
 COUNTS = (
     "WORKERS",
     "THREADS",
@@ -126,6 +144,28 @@ COUNTS = (
                 "a:k y",
                 "a:k\ty",
                 "a:" + "k" * 4097,
+            )
+        ],
+        *[
+            ("CORS_ORIGINS", text, ORIGINS)
+            for text in (
+                *(
+                    "*",
+                    "null",
+                    "app.example.com",
+                    "https://",
+                    "https://app.example.com/",
+                    "https://app.example.com/a",
+                    "https://*.example.com",
+                ),
+                *(
+                    "https://App.example.com",
+                    "https://app.example.com:443",
+                    "http://localhost:80",
+                    "https://a:x",
+                    "http://a http://b",
+                    "https://me@a",
+                ),
             )
         ],
         *[("MODEL_MAP", text, MAP) for text in ("gpt-4o", "gpt-4o=", "=qwen3-8b", "a=b,c")],

@@ -15,6 +15,7 @@ from oxillama.errors import AuthenticationFailed, InvalidRequest, RequestRefused
 from oxillama.settings import Settings
 from oxillama.web.auth import check_beta_header, project_of
 from oxillama.web.base_urls import AZURE, OPENAI
+from oxillama.web.cors import CorsPolicy
 from oxillama.web.error_handlers import answer_to
 from oxillama.web.origin import page_check
 
@@ -48,15 +49,22 @@ class Frontage:
     def __init__(self, application: WSGIApplication, settings: Settings) -> None:
         self._application, self._settings = application, settings
         self._check_page = page_check(settings.bind) if settings.api_keys is None else None
+        self._cors = CorsPolicy(settings.cors_origins) if settings.cors_origins else None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         began = time.monotonic()
         environ[PROJECT] = "default"
+        cors = [] if self._cors is None else self._cors.headers(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            return start_response(status, headers + api_headers(time.monotonic() - began, environ[PROJECT]), *exc_info)
+            return start_response(status, headers + api_headers(time.monotonic() - began, environ[PROJECT]) + cors, *exc_info)
 
+        granted = None if self._cors is None else self._cors.preflight(environ)
+        if granted is not None:
+            # Browsers send no key with it.
+            start("204 No Content", granted)
+            return []
         path = environ["PATH_INFO"]
         if path == "/health":
             return self._application(environ, start)

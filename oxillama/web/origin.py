@@ -15,7 +15,10 @@ from oxillama.settings import is_loopback
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?", re.ASCII)
 _OWN = frozenset({"127.0.0.1", "::1", ""})
-_SET_KEYS = "A server with OXILLAMA_API_KEYS takes requests under any name and from anywhere."
+_SET_KEYS = (
+    "A server with OXILLAMA_API_KEYS takes requests under any name and from any machine, "
+    "and lets programs in web pages of the origins in OXILLAMA_CORS_ORIGINS read its answers."
+)
 
 
 def page_check(bind: str) -> Callable[[WSGIEnvironment], None]:

@@ -55,6 +55,7 @@ def test_the_development_server_on_an_open_address_with_keys(tmp_path: Path):
     ("settings", "reason"),
     [
         ({"OXILLAMA_BIND": "0.0.0.0:8123"}, "OXILLAMA_API_KEYS must be set"),
+        ({"OXILLAMA_CORS_ORIGINS": "http://localhost:3000"}, "OXILLAMA_CORS_ORIGINS needs OXILLAMA_API_KEYS"),
         ({"OXILLAMA_WORKERS": "none"}, "OXILLAMA_WORKERS must be a whole number"),
         ({"OXILLAMA_API_KEYS": "no such project!:sk-secret"}, "OXILLAMA_API_KEYS must be"),
     ],
