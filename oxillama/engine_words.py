@@ -6,35 +6,43 @@ import json
 import re
 from urllib.parse import unquote, urlsplit
 
-_LONGEST_QUOTE = 500
+_MAX_QUOTE = 500
+#: Of a text, so much is looked at: what is behind it would not be quoted.
+_MAX_LOOKED_AT = 4 * _MAX_QUOTE
+#: Errors within errors; none is known with more than four.
+_MAX_LEVELS = 20
 
+# Each alternative begins where only one scan of the same characters can begin: an engine may quote a caller who means harm.
 _ADDRESS = re.compile(
-    r"\b[a-z][a-z0-9+.-]*://\S+"  # any URL
-    r"|\[[0-9a-f:.]+\](?::\d+)?"  # [::1]:8080
-    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"
-    r"|\b[a-z0-9_.-]*[a-z][a-z0-9_.-]*:\d{2,5}\b"  # host:port
+    r"[a-z0-9+.-]{1,20}://\S+"  # any URL
+    r"|\[[0-9a-f:.]{1,64}\](?::\d{1,5})?"  # [::1]:8080
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d{1,5})?"
+    r"|(?<![a-z0-9_.-])(?=[0-9_.-]*[a-z])[a-z0-9_.-]++:\d{2,5}\b"  # host:port
     r"|\blocalhost\b",
     re.IGNORECASE,
 )
-_KEY = re.compile(r"\bsk-\S+|\bBearer\s+\S+", re.IGNORECASE)
+_KEY = re.compile(r"\bsk-\S+|\bBearer \S+", re.IGNORECASE)
 
 
-def told(body: object) -> str:
+def told(body: object, levels: int = _MAX_LEVELS) -> str:
     """The text of an error, in the shapes that OpenAI, Ollama and FastAPI give it; empty when there is none.
 
     Args:
         body: the error answer's JSON, parsed or not.
+        levels: how deep in it the text may lie.
     """
+    if not levels:
+        return ""
     if isinstance(body, str):
         try:
             inner = json.loads(body)
         except (ValueError, RecursionError):
             return "" if "<html" in body.lower() else body
-        return "" if isinstance(inner, str) else told(inner)
+        return "" if isinstance(inner, str) else told(inner, levels - 1)
     if isinstance(body, list):
-        return "; ".join(filter(None, map(told, body)))
+        return "; ".join(filter(None, (told(one, levels - 1) for one in body)))
     if isinstance(body, dict):
-        return next((told(body[name]) for name in ("message", "error", "detail", "msg") if body.get(name)), "")
+        return next((told(body[name], levels - 1) for name in ("message", "error", "detail", "msg") if body.get(name)), "")
     return ""
 
 
@@ -56,9 +64,11 @@ def quotable(text: str, secrets: tuple[str, ...]) -> str:
         text: as it came.
         secrets: more that must not be told, as the function `secrets` gives it.
     """
-    text = sound(text)
+    # Cut first. A word that the cut may have cut in two could be half a key.
+    head = text[:_MAX_LOOKED_AT]
+    words = sound(head).split()
+    text = " ".join(words[:-1] if len(head) < len(text) else words)
     for secret in secrets:
-        text = re.sub(re.escape(secret) + r"(?::\d+)?", "…", text)
+        text = re.sub(re.escape(secret) + r"(?::\d{1,5})?", "…", text)
     text = _ADDRESS.sub("…", _KEY.sub("…", text))
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
+    return text if len(text) <= _MAX_QUOTE else text[: _MAX_QUOTE - 1] + "…"

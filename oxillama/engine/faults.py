@@ -23,6 +23,9 @@ from oxillama.errors import (
     PromptTooLong,
 )
 
+#: Of an engine's words, so many characters are looked at: it may quote a whole prompt.
+_MAX_MESSAGE = 10_000
+
 _UNREACHABLE = "The model engine cannot be reached."
 _BROKEN_OFF = "The model engine broke off in the middle of its answer."
 _REDIRECTED = "The model engine redirects to another address, which is not followed."
@@ -31,8 +34,10 @@ _IMAGES_REFUSED = "A message of this thread holds an image, and the model engine
 _CONTEXT_FULL = re.compile(
     r"maximum context length|context length is only|exceeds? the (?:available|model's)? ?(?:maximum )?context", re.IGNORECASE
 )
-_CONTEXT_TOKENS = re.compile(r"context length (?:is|of)(?: only)? (\d+)|context size \((\d+)", re.IGNORECASE)
-_PROMPT_TOKENS = re.compile(r"(\d+) in the messages|(?:resulted in|passed|contains at least|request \() ?(\d+)", re.IGNORECASE)
+_CONTEXT_TOKENS = re.compile(r"context length (?:is|of)(?: only)? (\d{1,15})|context size \((\d{1,15})", re.IGNORECASE)
+_PROMPT_TOKENS = re.compile(
+    r"(?<!\d)(\d{1,15}) in the messages|(?:resulted in|passed|contains at least|request \() ?(\d{1,15})", re.IGNORECASE
+)
 _MODEL_MISSING = re.compile(
     r"invalid model name|model\b.{0,200}\b(?:not found|does not exist|not exist|is not available)", re.IGNORECASE | re.DOTALL
 )
@@ -62,7 +67,7 @@ class EngineResponseError(Exception):
         self.status = next(filter(None, told), None) if status is None else status
         self.body, self.headers = body, headers or {}
         self.code = f"{fields.get('code') or ''} {fields.get('type') or ''}"
-        self.message = engine_words.told(body)
+        self.message = engine_words.told(body)[:_MAX_MESSAGE]
 
 
 def is_model_missing(said: EngineResponseError) -> bool:

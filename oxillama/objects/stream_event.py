@@ -16,7 +16,7 @@ ENDS = frozenset(f"thread.run.{status}" for status in run.TERMINAL)
 
 DONE = b"event: done\ndata: [DONE]\n\n"
 
-_FRAME = re.compile(rb"event: ([^\n]*)\ndata: ([^\n]*)\n\n")
+_FRAME = re.compile(rb"^event: ([^\n]*)\ndata: ([^\n]*)\n\n", re.MULTILINE)
 
 
 def frame(name: str, value: dict[str, Any]) -> bytes:
