@@ -16,6 +16,8 @@ MOST_MESSAGES = 100_000
 MOST_RUNS = 1_000
 
 _EMBEDDED_CONTEXT_TOKENS = 4096
+#: How long whoever asks the embedded engine waits while it reads its model.
+_LOADING_SECONDS = 60
 
 _PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # What every client can send in a header. Not so long that gunicorn would refuse the header.
@@ -193,6 +195,11 @@ class Settings:
     def embedded_context_tokens(self) -> int:
         """Context of each slot of the embedded engine."""
         return self.context_tokens or _EMBEDDED_CONTEXT_TOKENS
+
+    @property
+    def loading_seconds(self) -> int:
+        """How long the engine is waited for when nobody listens there yet, or it says that it is loading. An engine elsewhere is not."""
+        return _LOADING_SECONDS if self.embedded else 0
 
     @property
     def engine_base_url(self) -> str:

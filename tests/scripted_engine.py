@@ -174,6 +174,10 @@ def loading() -> Raw:
     return Raw(503, json.dumps({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}).encode())
 
 
+def redirect(status: int = 307, location: str = "http://127.0.0.1:1/") -> Raw:
+    return Raw(status, b"", headers={"Location": location})
+
+
 def html_page() -> Raw:
     return Raw(200, _HTML, "text/html")
 
@@ -197,6 +201,7 @@ class ScriptedEngine:
     Attributes:
         default: the reply when the script is used up.
         models: what `GET /v1/models` lists.
+        instead_of_models: what it answers instead, one after the other.
         strict_models: whether a model that is not listed is refused; such a request uses up no reply.
         other_endpoints: path below `/v1` -> what it answers; their requests are kept among the others.
         props: what `GET /props` answers, as llama.cpp has it; None for an engine without.
@@ -206,12 +211,13 @@ class ScriptedEngine:
     def __init__(self, port: int = 0) -> None:
         self.default: Scripted = Reply(["Hello ", "from the ", "script."])
         self.models: list[dict[str, Any]] = [{"id": "scripted-chat", "object": "model", "created": 1790000000, "owned_by": "tests"}]
+        self.instead_of_models: deque[Raw] = deque()
         self.strict_models = False
         self.other_endpoints: dict[str, AnyReply] = {}
         self.props: dict[str, Any] | None = None
         self.tokenize: Callable[[str], list[int]] | None = None
         self._script: deque[Scripted] = deque()
-        self._requests: list[dict[str, Any]] = []
+        self._requests: list[Any] = []
         self._headers: list[dict[str, str]] = []
         self._paths: list[str] = []
         self._failures: list[BaseException] = []
@@ -257,8 +263,8 @@ class ScriptedEngine:
         released.set()
 
     @property
-    def requests(self) -> list[dict[str, Any]]:
-        """The bodies of the chat completion requests so far, in order."""
+    def requests(self) -> list[Any]:
+        """The bodies of the chat completion requests so far, in order; of requests that are not JSON the bytes."""
         with self._changed:
             return list(self._requests)
 
@@ -286,7 +292,7 @@ class ScriptedEngine:
         with self._changed:
             return self._hung_up
 
-    def wait_for_requests(self, count: int, timeout: float = 10.0) -> list[dict[str, Any]]:
+    def wait_for_requests(self, count: int, timeout: float = 10.0) -> list[Any]:
         """The requests, once there are `count` of them."""
         self._wait(lambda: len(self._requests) >= count, timeout, lambda: f"{len(self._requests)} of {count} requests arrived")
         return self.requests
@@ -312,7 +318,7 @@ class ScriptedEngine:
         with self._changed:
             self._paths.append(line)
 
-    def _asked(self, body: dict[str, Any], headers: dict[str, str], other: AnyReply | None) -> Scripted:
+    def _asked(self, body: Any, headers: dict[str, str], other: AnyReply | None) -> Scripted:
         with self._changed:
             self._requests.append(body)
             self._headers.append(headers)
@@ -399,7 +405,9 @@ class _Handler(BaseHTTPRequestHandler):
         engine = self.server.engine
         engine._arrived(f"GET {self.path}")
         path = self.path.rstrip("/")
-        if path == "/v1/models":
+        if path == "/v1/models" and engine.instead_of_models:
+            self._send_raw(engine.instead_of_models.popleft())
+        elif path == "/v1/models":
             self._send_json(200, {"object": "list", "data": engine.models})
         elif path == "/props" and engine.props is not None:
             self._send_json(200, engine.props)
@@ -414,13 +422,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         other = engine.other_endpoints.get(self.path.removeprefix("/v1"))
         if self.path == "/v1/chat/completions" or other is not None:
-            self._chat(json.loads(body), other)
+            is_json = self.headers.get("Content-Type", "").startswith("application/json")
+            self._chat(json.loads(body) if is_json else body, other)
         elif self.path == "/tokenize" and engine.tokenize is not None:
             self._send_json(200, {"tokens": engine.tokenize(json.loads(body)["content"])})
         else:
             self._send_raw(http_error(404, "File Not Found", "not_found_error"))
 
-    def _chat(self, request: dict[str, Any], other: AnyReply | None) -> None:
+    def _chat(self, request: Any, other: AnyReply | None) -> None:
         engine = self.server.engine
         scripted = engine._asked(request, {name.lower(): value for name, value in self.headers.items()}, other)
         hung_up = False

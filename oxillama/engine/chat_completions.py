@@ -28,7 +28,6 @@ from oxillama.settings import Settings
 
 #: For what is not a completion: the list of models, a token count.
 _QUESTION_SECONDS = 10
-_LOADING_SECONDS = 60
 #: Another's engine that is being restarted; one that is not there at all should not be waited for longer.
 _RESTART_SECONDS = 5
 _LOADING_POLL_SECONDS = 0.25
@@ -43,7 +42,7 @@ def connect(settings: Settings) -> Engine:
         model_map=settings.model_map,
         first_token_seconds=settings.first_token_seconds,
         stall_seconds=settings.stall_seconds,
-        wait_seconds=_LOADING_SECONDS if settings.embedded else 0,
+        wait_seconds=settings.loading_seconds,
         restart_seconds=_RESTART_SECONDS,
         context_tokens=settings.context_tokens,
     )

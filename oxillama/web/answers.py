@@ -19,14 +19,24 @@ class WholeResponse(Response):
         return [] if environ["REQUEST_METHOD"] == "HEAD" else self.response  # type: ignore[return-value]
 
 
+def whole(content: bytes, content_type: str, status: int = 200) -> Response:
+    """An answer of any kind whose bytes are all there."""
+    return WholeResponse(content, status, content_type=content_type)
+
+
 def json_bytes(content: bytes, status: int = 200) -> Response:
     """An answer that is in wire form already."""
-    return WholeResponse(content, status, content_type="application/json")
+    return whole(content, "application/json", status)
 
 
 def json_value(value: dict[str, Any], status: int = 200) -> Response:
     """An answer made from a value."""
     return json_bytes(orjson.dumps(value), status)
+
+
+def in_pieces(pieces: Iterable[bytes], content_type: str, status: int = 200) -> Response:
+    """An answer of any kind that leaves as it comes. Its `close`, if it has one, is called at the end."""
+    return Response(pieces, status, content_type=content_type)
 
 
 def event_stream(pieces: Iterable[bytes]) -> Response:

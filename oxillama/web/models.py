@@ -12,10 +12,13 @@ from oxillama.settings import Settings
 from oxillama.web.answers import json_value
 from oxillama.web.context import context
 from oxillama.web.engine_http import Exchange
+from oxillama.web.loading import check_loaded, once_loaded
 
 bp = Blueprint("models", __name__, url_prefix="/models")
 
 _ANSWER_SECONDS = 10
+#: Of a list, decoded. The longest that anybody serves has some hundred models.
+_MAX_BYTES = 8 * 1024 * 1024
 
 
 @bp.get("")
@@ -34,10 +37,7 @@ def get_model(model: str) -> Response:
 
 
 def _models(settings: Settings) -> list[dict[str, Any]]:
-    with Exchange(settings, "GET", "/models", answer_seconds=_ANSWER_SECONDS) as exchange:
-        if exchange.receive().status != 200:
-            raise EngineUnavailable("The model engine does not list its models.")
-        content = exchange.read()
+    content = once_loaded(lambda: _list(settings))
     try:
         served = [_model(one) for one in orjson.loads(content)["data"]]
     except (ValueError, KeyError, TypeError):
@@ -45,6 +45,18 @@ def _models(settings: Settings) -> list[dict[str, Any]]:
     by_id = {model["id"]: model for model in served}
     aliases = [{**by_id[name], "id": alias} for alias, name in settings.model_map.items() if name in by_id and alias not in by_id]
     return served + aliases
+
+
+def _list(settings: Settings) -> bytes:
+    with Exchange(settings, "GET", "/models", answer_seconds=_ANSWER_SECONDS) as exchange:
+        status = exchange.receive().status
+        check_loaded(status)
+        if status != 200:
+            raise EngineUnavailable("The model engine does not list its models.")
+        content = exchange.read(_MAX_BYTES, seconds=_ANSWER_SECONDS)
+    if content is None:
+        raise EngineAnswerUnusable(f"The model engine's list of models is longer than {_MAX_BYTES >> 20} MB.")
+    return content
 
 
 def _model(told: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def json_body() -> tuple[bytes, Any]:
     Raises:
         InvalidRequest: it is not JSON, or does not say that it is.
     """
-    content = _content()
+    content = _content(to_be_parsed=True)
     if not content:
         return content, {}
     if request.mimetype != _JSON:
@@ -57,11 +57,20 @@ def json_body() -> tuple[bytes, Any]:
     return (b"{}", {}) if parsed == [] else (content, parsed)
 
 
-def _content() -> bytes:
+def form_body() -> bytes:
+    """The request's body in several parts, as it came. It is not taken apart, so it needs no room for values.
+
+    Raises:
+        InvalidRequest: it cannot be read.
+    """
+    return _content(to_be_parsed=False)
+
+
+def _content(*, to_be_parsed: bool) -> bytes:
     """The request's body, whole. Raises RequestEntityTooLarge, and InvalidRequest when it ends in the middle or cannot be read."""
     most = request.max_content_length or 0
     try:
-        content = _read()
+        content = _read(to_be_parsed)
         if request.content_length is None and len(content) >= most:
             # werkzeug cuts a chunked body off at the limit without a word.
             raise RequestEntityTooLarge
@@ -77,7 +86,7 @@ def _content() -> bytes:
         raise InvalidRequest("The body of your request could not be read.") from None
 
 
-def _read() -> bytes:
+def _read(to_be_parsed: bool) -> bytes:
     """The body, as far as there is room for it. What it takes is given back when the request is done."""
     room, content = context().body_room, bytearray()
     length = float("inf") if request.content_length is None else request.content_length
@@ -89,7 +98,7 @@ def _read() -> bytes:
         content += piece
     if request.content_length is not None and len(content) < length:
         raise OSError("the client went away")
-    if len(content) > SMALL_BYTES:
+    if to_be_parsed and len(content) > SMALL_BYTES:
         _when_done().enter_context(room.parsing(len(content)))
     return bytes(content)
 

@@ -1,4 +1,4 @@
-"""The endpoints that the engine answers itself: chat completions, completions, embeddings. Its answers pass through as they come.
+"""The endpoints that the engine answers itself: chat completions, embeddings, images, audio. Its answers pass through as they come.
 
 Each takes the place of a stream for as long as the engine works on it, so that those who only want an object always find a request thread.
 
@@ -9,9 +9,9 @@ on, which the SDKs try again after a pause; right here, because a completion cha
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -20,15 +20,15 @@ from flask import Blueprint, Response
 
 from oxillama import engine_words
 from oxillama.engine_endpoint import EngineEndpoint
-from oxillama.errors import EngineAnswerUnusable, EngineError, EngineUnavailable, InvalidRequest
-from oxillama.schemas.loading import object_of
+from oxillama.errors import EngineAnswerUnusable, EngineError, EngineUnavailable
 from oxillama.settings import Settings
-from oxillama.web.answers import event_stream, json_bytes, json_value
+from oxillama.web.answers import event_stream, in_pieces, json_value, whole
 from oxillama.web.context import Context, context
 from oxillama.web.engine_http import Exchange
+from oxillama.web.engine_request import EngineRequest, for_engine
 from oxillama.web.error_handlers import envelope
 from oxillama.web.hang_up import client_socket
-from oxillama.web.parsing import json_body
+from oxillama.web.loading import check_loaded, once_loaded
 
 log = logging.getLogger(__name__)
 
@@ -36,95 +36,112 @@ bp = Blueprint("pass_through", __name__)
 #: The same as Azure's clients ask for it: they put the model's name into the path.
 deployments_bp = Blueprint("deployments", __name__, url_prefix="/deployments/<path:deployment>")
 
-#: What is not streamed may take as long as the SDKs wait by default (behaviour.md, section 1).
-_WHOLE_ANSWER_SECONDS = 600
+#: path -> whether it takes files, and so bodies of several parts.
+_ENDPOINTS = {
+    "/chat/completions": False,
+    "/completions": False,
+    "/embeddings": False,
+    "/moderations": False,
+    "/audio/speech": False,
+    "/audio/transcriptions": True,
+    "/audio/translations": True,
+    "/images/generations": False,
+    "/images/edits": True,
+    "/images/variations": True,
+}
+_JSON, _EVENT_STREAM = "application/json", "text/event-stream"
+#: What may come back besides JSON, by the beginning of the path: sound, and its text in the formats of subtitles.
+_MEDIA = {"/audio/": ("audio/", "text/plain", "text/vtt", "application/x-subrip", "application/octet-stream")}
+#: Up to here an answer is read before it is sent, so that one that breaks off can be told as an error. What is longer leaves in pieces.
+_MAX_HELD_BYTES = 1024 * 1024
 #: Seconds to pause before a failed engine is asked again, where it does not say so itself.
 _RETRY_AFTER = "2"
-_EVENT_STREAM = "text/event-stream"
 _RESTARTING = "The server is being restarted. Please try again."
 
 
-@bp.post("/chat/completions")
-def create_chat_completion() -> Response:
-    """A chat completion, streamed or whole."""
-    return _passed_on("/chat/completions")
+def _add(path: str) -> None:
+    """Serve an endpoint, and the same below a deployment."""
+
+    def create() -> Response:
+        return _passed_on(path)
+
+    def create_in_deployment(deployment: str) -> Response:
+        return _passed_on(path, deployment)
+
+    name = path[1:].replace("/", "_")
+    bp.add_url_rule(path, name, create, methods=["POST"])
+    deployments_bp.add_url_rule(path, name, create_in_deployment, methods=["POST"])
 
 
-@bp.post("/completions")
-def create_completion() -> Response:
-    """A completion, streamed or whole."""
-    return _passed_on("/completions")
-
-
-@bp.post("/embeddings")
-def create_embedding() -> Response:
-    """Embeddings."""
-    return _passed_on("/embeddings")
-
-
-@deployments_bp.post("/chat/completions")
-def create_deployment_chat_completion(deployment: str) -> Response:
-    """A chat completion of the model that the path names."""
-    return _passed_on("/chat/completions", deployment)
-
-
-@deployments_bp.post("/completions")
-def create_deployment_completion(deployment: str) -> Response:
-    """A completion of the model that the path names."""
-    return _passed_on("/completions", deployment)
-
-
-@deployments_bp.post("/embeddings")
-def create_deployment_embedding(deployment: str) -> Response:
-    """Embeddings of the model that the path names."""
-    return _passed_on("/embeddings", deployment)
+for _path in _ENDPOINTS:
+    _add(_path)
 
 
 def _passed_on(path: str, model: str | None = None) -> Response:
     """What the engine answers to the request's body, asked for at `path`; with `model` in place of the body's where the URL names one."""
     parts = context()
-    content, streamed = _for_engine(parts.settings, model)
-    seconds = parts.settings.first_token_seconds if streamed else _WHOLE_ANSWER_SECONDS
+    asked = for_engine(parts.settings, model, takes_forms=_ENDPOINTS[path])
     with parts.streams.reserve() as slot, contextlib.ExitStack() as held:
-        exchange = held.enter_context(Exchange(parts.settings, "POST", path, content, answer_seconds=seconds))
-        held.enter_context(parts.hang_ups.watching(client_socket(), exchange.break_off))
+        exchange, answer = once_loaded(lambda: _begun(parts, path, asked, held), has_place=True)
         try:
-            answer = exchange.receive()
-            if not (streamed and answer.status == 200 and _mimetype(answer) == _EVENT_STREAM):
-                return _whole(answer, exchange.read(), parts.settings)
+            kind = _mimetype(answer)
+            respond: Callable[[Iterable[bytes]], Response] = event_stream
+            if asked.may_stream and answer.status == 200 and kind == _EVENT_STREAM:
+                pieces = _events(exchange, parts)
+            else:
+                content, rest = _beginning(exchange)
+                if answer.status >= 400:
+                    return _refusal(answer, content if rest is None else b"", parts.settings)
+                if not (200 <= answer.status < 300 and _is_expected(kind, path)):
+                    raise EngineAnswerUnusable(f"The model engine answered with something that is not {_expected(path)}.")
+                content_type = _JSON if kind == _JSON else answer.headers["Content-Type"]
+                if rest is None:
+                    return whole(content, content_type, answer.status)
+                pieces, respond = _rest(content, rest), lambda passing: in_pieces(passing, content_type, answer.status)
         except EngineError:
             if exchange.broken_off:
                 raise EngineUnavailable(_RESTARTING) from None
             raise
         slot.used = True
         held.callback(slot.give_back)
-        return event_stream(_Streamed(parts, exchange, held.pop_all()))
+        return respond(_Passing(pieces, held.pop_all()))
 
 
-def _for_engine(settings: Settings, model: str | None) -> tuple[bytes, bool]:
-    """The body to send, and whether it asks for a stream. It is the caller's own, byte for byte, unless the engine's name differs."""
-    content, parsed = json_body()
-    values = object_of(parsed)
-    asked = model if model is not None else values.get("model")
-    served = settings.model_map.get(asked, asked) if isinstance(asked, str) else asked
-    if served != values.get("model"):
+def _begun(parts: Context, path: str, asked: EngineRequest, held: contextlib.ExitStack) -> tuple[Exchange, urllib3.HTTPResponse]:
+    """An exchange with the engine whose answer has begun. Its connection, and the watch on the client, go to `held`."""
+    with contextlib.ExitStack() as attempt:
+        exchange = attempt.enter_context(
+            Exchange(parts.settings, "POST", path, asked.content, content_type=asked.content_type, answer_seconds=asked.answer_seconds)
+        )
+        attempt.enter_context(parts.hang_ups.watching(client_socket(), exchange.break_off))
         try:
-            # Not orjson, which would make floats of integers that do not fit 64 bits.
-            content = json.dumps({**json.loads(content or b"{}"), "model": served}).encode()
-        except (RecursionError, ValueError):
-            raise InvalidRequest(
-                "We could not parse the JSON body of your request: it is nested too deeply, or a number is too long."
-            ) from None
-    return content or b"{}", values.get("stream") is True
+            answer = exchange.receive()
+        except EngineError:
+            if exchange.broken_off:
+                raise EngineUnavailable(_RESTARTING) from None
+            raise
+        check_loaded(answer.status)
+        held.push(attempt.pop_all())
+    return exchange, answer
 
 
-def _whole(answer: urllib3.HTTPResponse, content: bytes, settings: Settings) -> Response:
-    """An answer that is not a stream: the engine's JSON as it is, or its refusal in the API's envelope."""
-    if answer.status >= 400:
-        return _refusal(answer, content, settings)
-    if not (200 <= answer.status < 300 and _mimetype(answer) == "application/json"):
-        raise EngineAnswerUnusable("The model engine answered with something that is not JSON.")
-    return json_bytes(content, answer.status)
+def _beginning(exchange: Exchange) -> tuple[bytes, Iterator[bytes] | None]:
+    """As much of an answer as is held, and the rest as it comes; None when that was all."""
+    content, pieces = bytearray(), exchange.pieces()
+    for piece in pieces:
+        content += piece
+        if len(content) > _MAX_HELD_BYTES:
+            return bytes(content), pieces
+    return bytes(content), None
+
+
+def _is_expected(kind: str, path: str) -> bool:
+    media = next((kinds for beginning, kinds in _MEDIA.items() if path.startswith(beginning)), ())
+    return kind == _JSON or kind.startswith(media)
+
+
+def _expected(path: str) -> str:
+    return "JSON" if not path.startswith(tuple(_MEDIA)) else "JSON, sound or text"
 
 
 def _refusal(answer: urllib3.HTTPResponse, content: bytes, settings: Settings) -> Response:
@@ -174,18 +191,16 @@ def _mimetype(answer: urllib3.HTTPResponse) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-class _Streamed:
-    """One streamed answer. An object rather than a bare generator: one that was never started would not give back what it holds.
+class _Passing:
+    """An answer that leaves in pieces. No bare generator: one that was never started would not give back what it holds.
 
     Args:
-        parts: of the application.
-        exchange: with the engine, which has answered with a stream.
+        pieces: of the answer.
         held: what to give back at the end: the connection, the watch on the client, the place.
     """
 
-    def __init__(self, parts: Context, exchange: Exchange, held: contextlib.ExitStack) -> None:
-        self._held = held
-        self._pieces = _pieces(exchange, parts)
+    def __init__(self, pieces: Generator[bytes, None, None], held: contextlib.ExitStack) -> None:
+        self._pieces, self._held = pieces, held
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces
@@ -196,7 +211,17 @@ class _Streamed:
         self._held.close()
 
 
-def _pieces(exchange: Exchange, parts: Context) -> Generator[bytes, None, None]:
+def _rest(beginning: bytes, rest: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """A long answer. It has no form for an error in the middle, so that breaks the connection off: no client takes half of it for all."""
+    yield beginning
+    try:
+        yield from rest
+    except EngineError as error:
+        log.warning("an answer that is passed on breaks off: %s", error)
+        raise ConnectionResetError(errno.ECONNRESET, "the engine's answer broke off") from None
+
+
+def _events(exchange: Exchange, parts: Context) -> Generator[bytes, None, None]:
     """The engine's bytes as they come, and behind them an error in the stream's own form if they are not the whole answer."""
     # The answer's headers go out with its first piece, however long the first token takes.
     yield b""

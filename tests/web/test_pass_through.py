@@ -30,6 +30,7 @@ from tests.scripted_engine import (
     loading,
     model_not_found,
     rate_limited,
+    redirect,
     server_error,
 )
 
@@ -296,11 +297,18 @@ def test_words_of_the_engine_name_no_address_and_no_key(server: Server, engine: 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("answer", [html_page(), Raw(302, b"", headers={"Location": "http://127.0.0.1:1/"})], ids=["html", "redirection"])
-def test_an_answer_that_cannot_be_one(server: Server, engine: ScriptedEngine, answer: Raw, stream: bool):
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (html_page(), "The model engine answered with something that is not JSON."),
+        *[(redirect(status), "The model engine redirects to another address, which is not followed.") for status in (302, 307, 308)],
+    ],
+    ids=["html", "302", "307", "308"],
+)
+def test_an_answer_that_cannot_be_one(server: Server, engine: ScriptedEngine, answer: Raw, message: str, stream: bool):
     engine.script(answer)
     status, error, _ = refused(server, asked(stream))
-    assert (status, error["message"]) == (502, "The model engine answered with something that is not JSON.")
+    assert (status, error["message"]) == (502, message)
 
 
 def test_an_engine_that_does_not_begin(impatient: Server, engine: ScriptedEngine):

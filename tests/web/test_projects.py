@@ -28,6 +28,12 @@ PROMPT = {"model": "scripted-chat", "messages": [USER]}
 
 ASSISTANT, THREAD = "/assistants/{assistant}", "/threads/{thread}"
 MESSAGE, RUN = THREAD + "/messages/{message}", THREAD + "/runs/{run}"
+#: What the engine answers.
+PASSED_ON = (
+    *("/chat/completions", "/completions", "/embeddings", "/moderations"),
+    *("/audio/speech", "/audio/transcriptions", "/audio/translations"),
+    *("/images/generations", "/images/edits", "/images/variations"),
+)
 #: Every route below a base URL, and the body of a request that would be granted to its owner. A new route must come in here.
 ROUTES: dict[tuple[str, str], Any] = {
     ("GET", "/assistants"): None,
@@ -56,13 +62,9 @@ ROUTES: dict[tuple[str, str], Any] = {
     ("GET", RUN + "/steps/{step}"): None,
     ("GET", "/models"): None,
     ("GET", "/models/{model}"): None,
-    ("POST", "/chat/completions"): PROMPT,
-    ("POST", "/completions"): PROMPT,
-    ("POST", "/embeddings"): PROMPT,
+    **{("POST", path): PROMPT for path in PASSED_ON},
 }
-DEPLOYMENTS: dict[tuple[str, str], Any] = {
-    ("POST", "/deployments/{deployment}" + path): PROMPT for path in ("/chat/completions", "/completions", "/embeddings")
-}
+DEPLOYMENTS: dict[tuple[str, str], Any] = {("POST", "/deployments/{deployment}" + path): PROMPT for path in PASSED_ON}
 EVERY_ROUTE = {
     **{(method, "/v1" + path): body for (method, path), body in ROUTES.items()},
     **{(method, "/openai" + path): body for (method, path), body in {**ROUTES, **DEPLOYMENTS}.items()},
