@@ -143,7 +143,7 @@ SETTINGS = (
     Setting("OXILLAMA_MODEL_MAP", "", _model_map, "`gpt-4o=qwen3-8b`, comma-separated: the engine's name for a name that programs use."),
     Setting("OXILLAMA_BUSY_WAIT_SECONDS", "0", _seconds, "How long a message or a run waits for the active run of its thread to end before it is refused. Each that waits takes the place of an open stream; without a free one it is refused at once."),
     Setting("OXILLAMA_RUN_EXPIRY_SECONDS", "600", _at_least(1), "Life of a run, waiting for tool outputs included."),
-    Setting("OXILLAMA_FIRST_TOKEN_SECONDS", "120", _at_least(1), "How long the engine may take to its first token, and how long a run waits for one that is loading (503) or limits its rate (429)."),
+    Setting("OXILLAMA_FIRST_TOKEN_SECONDS", "120", _at_least(1), "How long the engine may take to its first token, and how long a run waits for one that is loading (503) or limits its rate (429). With a model of one's own it is also how long the embedded engine may not move before it is replaced."),
     Setting("OXILLAMA_STALL_SECONDS", "60", _at_least(1), "How long the engine may pause between tokens."),
     Setting("OXILLAMA_CONTEXT_TOKENS", None, _at_least(256), "Tokens that one conversation may hold: in the embedded engine (unset: 4096), or in another that does not say."),
     Setting("OXILLAMA_MAX_BODY_BYTES", str(8 * 1024 * 1024), _at_least(1024), "Largest request body; beyond that 413."),

