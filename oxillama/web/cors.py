@@ -39,11 +39,11 @@ class CorsPolicy:
     def headers(self, environ: WSGIEnvironment) -> list[tuple[str, str]]:
         """The headers that every answer to this request has, whatever its status."""
         # Caches must not give one origin's answer to another.
-        vary = ("Vary", "Origin")
+        vary = ("vary", "Origin")
         origin = environ.get("HTTP_ORIGIN", "")
         if origin not in self._origins:
             return [vary]
-        return [vary, ("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _EXPOSED)]
+        return [vary, ("access-control-allow-origin", origin), ("access-control-expose-headers", _EXPOSED)]
 
     def preflight(self, environ: WSGIEnvironment) -> list[tuple[str, str]] | None:
         """What the answer to a preflight grants besides; None for a request that is none, or that comes from another origin."""
@@ -51,10 +51,10 @@ class CorsPolicy:
             return None
         if environ.get("HTTP_ORIGIN", "") not in self._origins:
             return None
-        granted = [("Access-Control-Allow-Methods", _METHODS), ("Access-Control-Max-Age", str(_MAX_AGE_SECONDS))]
+        granted = [("access-control-allow-methods", _METHODS), ("access-control-max-age", str(_MAX_AGE_SECONDS))]
         asked = [name.strip().lower() for name in environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "").split(",")]
         allowed = [name for name in asked if _is_allowed(name)]
-        return [*granted, ("Access-Control-Allow-Headers", ", ".join(allowed))] if allowed else granted
+        return [*granted, ("access-control-allow-headers", ", ".join(allowed))] if allowed else granted
 
 
 def _is_allowed(name: str) -> bool:
