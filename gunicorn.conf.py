@@ -35,6 +35,7 @@ limit_request_line = 8190
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 loglevel = "warning"
+logger_class = "oxillama.web.gunicorn_log.GunicornLog"
 
 
 def on_starting(arbiter):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from oxillama.engine.faults import EngineResponseError
+from oxillama.recent import Recent
 
 #: what we send -> (what the engine's refusal mentions when it does not take it, what to send instead or None)
 _SUBSTITUTES: dict[str, tuple[str, str | None]] = {
@@ -15,12 +16,15 @@ _SUBSTITUTES: dict[str, tuple[str, str | None]] = {
     "parallel_tool_calls": ("parallel_tool_calls", None),
 }
 
+#: Names of models that callers may make us remember.
+_MAX_REMEMBERED = 1000
+
 
 class Dialect:
     """What one engine's models do not take."""
 
     def __init__(self) -> None:
-        self._unknown: dict[str, frozenset[str]] = {}
+        self._unknown: Recent[str, frozenset[str]] = Recent(_MAX_REMEMBERED)
 
     def unknown(self, model: str) -> frozenset[str]:
         """The parameters that the model is known not to take."""

@@ -16,7 +16,7 @@ from oxillama import __version__
 from oxillama.engine import bounded_json, faults
 from oxillama.engine.faults import EngineResponseError
 from oxillama.engine_endpoint import EngineEndpoint
-from oxillama.errors import EngineAnswerUnusable
+from oxillama.errors import EngineAnswerUnusable, EngineUnavailable
 
 _CONNECT_SECONDS = 5
 #: Servers commonly drop an idle connection after 5 s; to be first is to never send a request into a closing one.
@@ -78,7 +78,9 @@ class EngineHttp:
             return response
 
     async def ask(self, method: str, url: str, body: dict[str, object] | None = None, *, seconds: float) -> object:
-        """The JSON of a short answer; raises as `begin` does, and EngineAnswerUnusable when it is too long or no JSON.
+        """The JSON of a short answer; raises as `begin` does.
+
+        Besides, EngineUnavailable when the answer is too long, and EngineAnswerUnusable when it is no JSON.
 
         Args:
             method: of HTTP.
@@ -91,7 +93,8 @@ class EngineHttp:
                 raise await _refusal(response)
             content = await _read(response)
         if content is None:
-            raise EngineAnswerUnusable(f"The model engine's answer is longer than {MAX_ANSWER_BYTES >> 20} MB.")
+            # It may answer the same question about another text.
+            raise EngineUnavailable(f"The model engine's answer is longer than {MAX_ANSWER_BYTES >> 20} MB.")
         try:
             return bounded_json.parse(content)
         except ValueError:

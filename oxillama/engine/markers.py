@@ -20,6 +20,11 @@ log = logging.getLogger(__name__)
 #: Forms that models have in common and ordinary text has not. `<s>` is not among them: it is HTML, and begins nothing but a text.
 _WELL_KNOWN = r"<\|[^\s<>|]{1,64}\|>|<｜[^\s<>｜]{1,64}｜>|\[/?INST\]|<</?SYS>>|</s>|<(?:start|end)_of_turn>"  # noqa: RUF001
 
+#: Tokens of a vocabulary. The largest that is known has a quarter of that.
+_MAX_VOCABULARY = 1_000_000
+#: Tokens that are described in one answer, which is bounded.
+_VOCABULARY_PART = 50_000
+
 #: No model is known with control tokens that have neither; so most requests are sent without any question before.
 _SUSPECT = re.compile(r"[<\[]")
 
@@ -57,10 +62,13 @@ class MarkerKnowledge:
         """Those of the vocabulary's texts that are read in another way where control tokens are looked for than where not."""
         try:
             size = _vocabulary_size(await self._ask("GET", "/v1/models", None))
-            described = await self._ask("POST", "/tokenize", {"content": list(range(size)), "with_pieces": True})
+            texts: dict[int, str] = {}
+            for start in range(0, size, _VOCABULARY_PART):
+                part = list(range(start, min(start + _VOCABULARY_PART, size)))
+                described = await self._ask("POST", "/tokenize", {"content": part, "with_pieces": True})
+                texts |= {number: piece for number, piece in _entries(described) if isinstance(piece, str) and _SUSPECT.search(piece)}
         except (EngineRefused, EngineAnswerUnusable):
-            described = None
-        texts = {number: piece for number, piece in _entries(described) if isinstance(piece, str) and _SUSPECT.search(piece)}
+            texts = {}
         if not texts:
             log.warning("The engine does not tell its model's control tokens: only well-known markers in messages are broken up.")
             return []
@@ -96,8 +104,8 @@ def _broken_up_json(text: str, pattern: re.Pattern[str]) -> str:
 
 def _vocabulary_size(models: object) -> int:
     try:
-        return int(models["data"][0]["meta"]["n_vocab"])  # type: ignore[index]
-    except (LookupError, TypeError, ValueError):
+        return min(int(models["data"][0]["meta"]["n_vocab"]), _MAX_VOCABULARY)  # type: ignore[index]
+    except (LookupError, OverflowError, TypeError, ValueError):
         return 0
 
 

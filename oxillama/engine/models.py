@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from oxillama.errors import EngineError, EngineUnavailable
+from oxillama.recent import Recent
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +17,10 @@ _NOT_FOR_CHAT = re.compile(
     r"embed|minilm|rerank|colbert|whisper|transcribe|moderation|dall-e|stable-diffusion|(?:^|[/_:-])(?:bge|gte|e5|tts|clip|sdxl|flux)(?:[/_:.-]|$)",
     re.IGNORECASE,
 )
+#: Names of models that callers may make us remember.
+_MAX_REMEMBERED = 1000
+#: Of an engine's model; no longer one is known, and it comes into logs.
+_MAX_NAME = 256
 _CHAT_TYPES = frozenset({"model", "chat", "language", "llm", "vlm", "code", "text", "base"})
 _CHAT_CAPABILITIES = frozenset({"completion", "completions", "chat", "completion_chat", "text-generation"})
 
@@ -30,7 +35,7 @@ class ModelChoice:
 
     def __init__(self, model_map: Mapping[str, str], ask: Callable[[], Awaitable[object]]) -> None:
         self._map, self._ask = dict(model_map), ask
-        self._instead: dict[str, str] = {}
+        self._instead: Recent[str, str] = Recent(_MAX_REMEMBERED)
         self._one_at_a_time = asyncio.Lock()
 
     def served(self, name: str) -> str:
@@ -70,7 +75,9 @@ def _entries(answer: object) -> list[dict[str, Any]]:
     lists = [answer.get(key) for key in ("data", "models")]
     listed, described = ([entry for entry in one if isinstance(entry, dict)] if isinstance(one, list) else [] for one in lists)
     more = {entry.get("name"): entry for entry in described}
-    return [{**more.get(entry["id"], {}), **entry} for entry in listed if isinstance(entry.get("id"), str) and entry["id"]]
+    return [
+        {**more.get(entry["id"], {}), **entry} for entry in listed if isinstance(entry.get("id"), str) and 0 < len(entry["id"]) <= _MAX_NAME
+    ]
 
 
 def _can_chat(entry: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from oxillama.engine.interface import Engine
 from oxillama.errors import NotFound, OxillamaError, StoreError
 from oxillama.lifecycle.claim import Claim
 from oxillama.lifecycle.recovery import recover
+from oxillama.recent import Recent
 from oxillama.runner.execution import Stopping, execute
 from oxillama.runner.turn import blocking
 from oxillama.store import Store
@@ -24,6 +25,8 @@ RECOVERY_SECONDS = 1.0
 SWEEP_SECONDS = 60.0
 #: How long runs that stream may go on when the runner is told to stop.
 GRACE_SECONDS = 3.0
+#: Troubles that are not told a second time.
+_MAX_TOLD = 1000
 _POLL_SECONDS = 0.05
 _QUEUE, _RECOVERY = "the queue", "what nobody looks after"
 
@@ -42,7 +45,7 @@ class Runner:
         self._id = secrets.token_hex(8)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._unoffered: set[str] = set()
-        self._told: dict[str, str] = {}
+        self._told: Recent[str, str] = Recent(_MAX_TOLD)
         self._stopping = Stopping()
         self._offered = asyncio.Event()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oxillama.schemas.fields import Object, String
-from oxillama.schemas.options import AnswerOptions
+from oxillama.schemas.options import MAX_MODEL, AnswerOptions
 from oxillama.schemas.tools import ToolResources
 
 
@@ -18,4 +18,4 @@ class ModifyAssistant(AnswerOptions):
 class CreateAssistant(ModifyAssistant):
     """`POST /assistants`."""
 
-    model = String(allow_empty=False, required=True)
+    model = String(max_length=MAX_MODEL, allow_empty=False, required=True)

@@ -7,6 +7,8 @@ from oxillama.schemas.loading import RequestSchema, TypedSchema
 from oxillama.schemas.tools import tools
 
 LONGEST_INSTRUCTIONS = 256_000
+#: Characters of a model's name. The hosted API names no bound; it knows its models, and we remember what callers ask for.
+MAX_MODEL = 256
 
 
 class JsonSchema(RequestSchema):
@@ -56,7 +58,7 @@ class NotedSchema(RequestSchema):
 class AnswerOptions(NotedSchema):
     """How to answer."""
 
-    model = String(allow_empty=False)
+    model = String(max_length=MAX_MODEL, allow_empty=False)
     instructions = String(max_length=LONGEST_INSTRUCTIONS)
     tools = tools()
     temperature = Decimal(least=0, most=2)

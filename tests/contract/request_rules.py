@@ -148,9 +148,9 @@ def _ask_for_more(schemas: dict[str, Any]) -> None:
 
     for schema in _parts(schemas):
         properties = schema.get("properties", {})
-        # A model has a name.
+        # A model has a name, and it is short enough to be remembered.
         if "model" in properties:
-            properties["model"] = {"type": "string", "minLength": 1}
+            properties["model"] = {"type": "string", "minLength": 1, "maxLength": 256}
         # Vector stores are not supported yet: `vector_stores` may be null at most.
         if "tool_resources" in properties:
             properties["tool_resources"] = _tool_resources()

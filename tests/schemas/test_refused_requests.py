@@ -325,6 +325,8 @@ def too_long(param, most, length):
         (CreateRun, "additional_instructions", 256_000, lambda text: {"assistant_id": "a", "additional_instructions": text}),
         (CreateMessage, "content", 256_000, lambda text: {"role": "user", "content": text}),
         (CreateMessage, "content[0].text", 256_000, lambda text: {"role": "user", "content": [{"type": "text", "text": text}]}),
+        (ModifyAssistant, "model", 256, lambda text: {"model": text}),
+        (CreateRun, "model", 256, lambda text: {"assistant_id": "a", "model": text}),
         (ModifyThread, "metadata.note", 512, lambda text: {"metadata": {"note": text}}),
         (
             ModifyAssistant,
