@@ -175,6 +175,10 @@ class EngineRefused(EngineError):
     code = "invalid_prompt"
 
 
+class ToolsNotTaken(EngineRefused):
+    """The engine's model takes no tools. Nothing was streamed."""
+
+
 class PromptTooLong(EngineRefused):
     """The prompt does not fit the engine's context.
 

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from oxillama.engine import dialect, faults
+from oxillama.engine import faults, refusals, token_limits
 from oxillama.engine.answer import Answer
+from oxillama.engine.dialect import Dialect
 from oxillama.engine.faults import EngineResponseError
 from oxillama.engine.http_client import EngineHttp
 from oxillama.engine.interface import Activity, ChatRequest, Delta, Engine
@@ -23,7 +24,7 @@ from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine.properties import EngineProperties
 from oxillama.engine.tokens import TokenKnowledge
 from oxillama.engine_endpoint import EngineEndpoint
-from oxillama.errors import EngineError, EngineRefused
+from oxillama.errors import EngineError, EngineRefused, ToolsNotTaken
 from oxillama.settings import Settings
 
 #: For what is not a completion: the list of models, a token count.
@@ -31,6 +32,9 @@ _QUESTION_SECONDS = 10
 #: Another's engine that is being restarted; one that is not there at all should not be waited for longer.
 _RESTART_SECONDS = 5
 _LOADING_POLL_SECONDS = 0.25
+#: How often one request is put in other words, or to another model, before the engine's refusal stands.
+_MAX_TRIES = 12
+_NO_TOOLS = "The model engine's model does not take tools."
 
 _T = TypeVar("_T")
 
@@ -81,9 +85,9 @@ class ChatCompletionsEngine:
         self._endpoint, self._http = endpoint, EngineHttp(endpoint)
         self._first_token_seconds, self._stall_seconds = first_token_seconds, stall_seconds
         self._wait_seconds, self._restart_seconds = wait_seconds, restart_seconds
-        self._dialect = dialect.Dialect()
+        self._dialect, self._context_tokens = Dialect(), context_tokens
         self._models = ModelChoice(model_map or {}, lambda: self._question("GET", "/models", None))
-        self._properties = EngineProperties(self._ask_root, context_tokens)
+        self._properties = EngineProperties(self._ask_root)
         self._tokens = TokenKnowledge(self._ask_root)
         self._markers = MarkerKnowledge(self._ask_root, self._properties.is_llama_cpp)
 
@@ -118,12 +122,20 @@ class ChatCompletionsEngine:
             async for delta in deltas:
                 yield delta
 
-    async def context_tokens(self) -> int | None:
+    async def context_tokens(self, model: str) -> int | None:
         """See `interface.Engine.context_tokens`."""
-        return await self._properties.context_tokens()
+        served = self._models.served(model)
+        return (
+            await self._properties.context_tokens()
+            or self._dialect.of(served).window
+            or await self._models.context_tokens(served)
+            or self._context_tokens
+        )
 
-    async def takes_tools(self) -> bool:
-        """Whether `tools` may be sent. An engine that does not say is believed to take them, as all but llama.cpp's do."""
+    async def takes_tools(self, model: str) -> bool:
+        """Whether `tools` may be sent. An engine that does not say is believed to take them, until it refuses them for this model."""
+        if not self._dialect.of(self._models.served(model)).takes_tools:
+            return False
         return await self._properties.supports_tools() is not False
 
     async def count_tokens(self, text: str) -> int:
@@ -137,23 +149,33 @@ class ChatCompletionsEngine:
     async def _open(self, request: ChatRequest) -> tuple[aiohttp.ClientResponse, float]:
         """The engine's answer once it began, and when it was asked for: in the words and with the model that this engine knows."""
         model = self._models.served(request.model)
-        unknown = self._dialect.unknown(model)
-        while True:
-            body = dialect.translated(_body(request, model), unknown)
+        dialect = self._dialect.of(model)
+        for tries_left in reversed(range(_MAX_TRIES)):
+            body = dialect.said(_body(request, model))
             try:
                 answer, asked = await self._post(body)
             except EngineResponseError as error:
-                parameter = dialect.complained_about(error, body)
-                if parameter is not None:
-                    unknown |= {parameter}
-                elif faults.is_model_missing(error):
+                adapted = dialect.after(error, body) if tries_left else None
+                if adapted is not None:
+                    dialect = adapted
+                elif request.tools and refusals.takes_no_tools(error):
+                    self._dialect.remember(model, replace(dialect, takes_tools=False))
+                    raise ToolsNotTaken(_NO_TOOLS) from None
+                elif tries_left and faults.is_model_missing(error):
                     model = await self._models.instead(request.model, model)
-                    unknown = self._dialect.unknown(model)
+                    dialect = self._dialect.of(model)
                 else:
+                    self._note_window(model, error)
                     raise
             else:
-                self._dialect.remember(model, unknown)
+                self._dialect.remember(model, dialect)
                 return answer, asked
+        raise AssertionError("the last try returns or raises")
+
+    def _note_window(self, model: str, error: EngineResponseError) -> None:
+        window = token_limits.told(error.message, error.body).window
+        if window is not None:
+            self._dialect.remember(model, replace(self._dialect.of(model), window=window))
 
     async def _post(self, body: dict[str, Any]) -> tuple[aiohttp.ClientResponse, float]:
         asked = time.monotonic()

@@ -1,55 +1,82 @@
-"""Parameters of a chat request that an engine does not take, learned from its refusals, model by model."""
+"""What one engine's models do not take, learnt from their refusals."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from typing import Any
+import logging
+from dataclasses import dataclass, replace
 
+from oxillama.engine import accommodations, refusals, token_limits
+from oxillama.engine.accommodations import Body
 from oxillama.engine.faults import EngineResponseError
 from oxillama.recent import Recent
 
-#: what we send -> (what the engine's refusal mentions when it does not take it, what to send instead or None)
-_SUBSTITUTES: dict[str, tuple[str, str | None]] = {
-    "max_tokens": ("max_completion_tokens", "max_completion_tokens"),
-    "stream_options": ("stream_options", None),
-    "parallel_tool_calls": ("parallel_tool_calls", None),
-}
+log = logging.getLogger(__name__)
 
-#: Names of models that callers may make us remember.
-_MAX_REMEMBERED = 1000
+#: Names come from callers, so that there may be any number of them.
+_MAX_MODELS = 1000
+#: An answer that is cut shorter than this is none.
+_MIN_ANSWER_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class ModelDialect:
+    """How to ask one model.
+
+    Attributes:
+        made: accommodations, keys of `accommodations.CHANGES`.
+        completion_tokens: that an answer may have at the most; None when nobody knows.
+        window: tokens that prompt and answer may have together; None when no refusal told.
+        answer_tokens: that the prompt at hand leaves; None when no refusal told. It is not remembered.
+        takes_tools: whether `tools` may be sent at all.
+    """
+
+    made: frozenset[str] = frozenset()
+    completion_tokens: int | None = None
+    window: int | None = None
+    answer_tokens: int | None = None
+    takes_tools: bool = True
+
+    def said(self, body: Body) -> Body:
+        """The request in this model's words."""
+        limits = [tokens for tokens in (body.get("max_tokens"), self.completion_tokens, self.answer_tokens) if tokens is not None]
+        if body.get("max_tokens") is not None:
+            body = {**body, "max_tokens": min(limits)}
+        return accommodations.apply(body, self.made)
+
+    def after(self, refusal: EngineResponseError, body: Body) -> ModelDialect | None:
+        """What to try after a refusal; None where it is about something that no other words would mend.
+
+        Args:
+            refusal: what the engine said.
+            body: what it was sent, in this dialect.
+        """
+        asked = body.get("max_tokens") or body.get("max_completion_tokens")
+        told = token_limits.told(refusal.message, refusal.body)
+        if asked and told.completion and told.completion < asked:
+            return replace(self, completion_tokens=told.completion)
+        if asked and told.window and told.prompt is not None and _MIN_ANSWER_TOKENS <= told.window - told.prompt < asked:
+            return replace(self, window=told.window, answer_tokens=told.window - told.prompt)
+        if told.window:
+            return None
+        name = refusals.wanted(refusal, body, self.made)
+        return None if name is None else replace(self, made=self.made | {name})
 
 
 class Dialect:
-    """What one engine's models do not take."""
+    """The dialects of one engine's models; the most recently used ones are kept."""
 
     def __init__(self) -> None:
-        self._unknown: Recent[str, frozenset[str]] = Recent(_MAX_REMEMBERED)
+        self._models: Recent[str, ModelDialect] = Recent(_MAX_MODELS)
 
-    def unknown(self, model: str) -> frozenset[str]:
-        """The parameters that the model is known not to take."""
-        return self._unknown.get(model, frozenset())
+    def of(self, model: str) -> ModelDialect:
+        """What is known of a model."""
+        return self._models.get(model) or ModelDialect()
 
-    def remember(self, model: str, unknown: frozenset[str]) -> None:
-        """Note what a model did not take, once it answered without it: only then was the refusal really about that."""
-        self._unknown[model] = unknown
-
-
-def translated(body: dict[str, Any], unknown: Iterable[str]) -> dict[str, Any]:
-    """The request without what the engine does not take."""
-    body = dict(body)
-    for parameter in unknown:
-        if parameter in body:
-            value = body.pop(parameter)
-            substitute = _SUBSTITUTES[parameter][1]
-            if substitute is not None:
-                body[substitute] = value
-    return body
-
-
-def complained_about(error: EngineResponseError, body: dict[str, Any]) -> str | None:
-    """The parameter in `body` that the engine's refusal is about, or None when it is about something else."""
-    if error.status not in (400, 422):
-        return None
-    text = json.dumps(error.body, default=str)
-    return next((name for name, (mention, _) in _SUBSTITUTES.items() if name in body and mention in text), None)
+    def remember(self, model: str, learnt: ModelDialect) -> None:
+        """Note how a model was asked, once it answered: only then were its refusals really about that."""
+        learnt = replace(learnt, answer_tokens=None)
+        new = sorted(learnt.made - self.of(model).made)
+        if new:
+            log.warning("The engine's model %r does not take every request as it is. From now on: %s.", model[:100], "; ".join(new))
+        if learnt != self.of(model):
+            self._models[model] = learnt

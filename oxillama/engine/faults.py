@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from oxillama import engine_words
+from oxillama.engine import token_limits
 from oxillama.errors import (
     EngineAnswerUnusable,
     EngineBrokenOff,
@@ -31,13 +32,6 @@ _BROKEN_OFF = "The model engine broke off in the middle of its answer."
 _REDIRECTED = "The model engine redirects to another address, which is not followed."
 _IMAGES_REFUSED = "A message of this thread holds an image, and the model engine's model does not take images."
 
-_CONTEXT_FULL = re.compile(
-    r"maximum context length|context length is only|exceeds? the (?:available|model's)? ?(?:maximum )?context", re.IGNORECASE
-)
-_CONTEXT_TOKENS = re.compile(r"context length (?:is|of)(?: only)? (\d{1,15})|context size \((\d{1,15})", re.IGNORECASE)
-_PROMPT_TOKENS = re.compile(
-    r"(?<!\d)(\d{1,15}) in the messages|(?:resulted in|passed|contains at least|request \() ?(\d{1,15})", re.IGNORECASE
-)
 _MODEL_MISSING = re.compile(
     r"invalid model name|model\b.{0,200}\b(?:not found|does not exist|not exist|is not available)", re.IGNORECASE | re.DOTALL
 )
@@ -131,13 +125,11 @@ def too_slow() -> EngineError:
 
 
 def _too_long(said: EngineResponseError, _secrets: tuple[str, ...]) -> EngineError:
-    fields: dict[str, Any] = said.body if isinstance(said.body, dict) else {}
-    context = _number(fields.get("n_ctx")) or _found(_CONTEXT_TOKENS, said.message)
-    prompt = _number(fields.get("n_prompt_tokens")) or _found(_PROMPT_TOKENS, said.message)
+    limits = token_limits.told(said.message, said.body)
     text = "The prompt does not fit the model's context"
-    if context:
-        text += f" of {context} tokens" + (f": it has {prompt}" if prompt else "")
-    return PromptTooLong(text + ".", context, prompt)
+    if limits.window:
+        text += f" of {limits.window} tokens" + (f": it has {limits.prompt}" if limits.prompt else "")
+    return PromptTooLong(text + ".", limits.window, limits.prompt)
 
 
 def _refused(said: EngineResponseError, secrets: tuple[str, ...]) -> EngineError:
@@ -153,7 +145,7 @@ def _always(kind: type[EngineError], text: str) -> Callable[[EngineResponseError
 #: inside a stream often has no status at all.
 _TABLE: tuple[tuple[Callable[[EngineResponseError], bool], Callable[[EngineResponseError, tuple[str, ...]], EngineError]], ...] = (
     (lambda said: "exceed_context_size" in said.code or "context_length_exceeded" in said.code, _too_long),
-    (lambda said: said.status in (None, 400, 413, 422) and bool(_CONTEXT_FULL.search(said.message)), _too_long),
+    (lambda said: said.status in (None, 400, 413, 422) and token_limits.is_too_long(said.message), _too_long),
     # llama.cpp and Ollama call it a server error.
     (lambda said: bool(_NO_IMAGES.search(said.message)), _always(EngineRefused, _IMAGES_REFUSED)),
     (lambda said: said.status == 429 or "rate_limit" in said.code, _always(EngineRateLimited, "The model engine is busy.")),
@@ -176,8 +168,3 @@ def _status(code: object) -> int | None:
 
 def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _found(pattern: re.Pattern[str], text: str) -> int | None:
-    match = pattern.search(text)
-    return int(next(group for group in match.groups() if group)) if match else None

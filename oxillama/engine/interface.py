@@ -68,16 +68,31 @@ class CallDelta:
         index: which call; calls are numbered from 0 in the order in which they begin.
         name: of the function, in the call's first delta.
         arguments: what to append to the call's arguments.
+        id: the engine's own for the call, in the first delta that has one; None where it gave none.
     """
 
     index: int
     name: str | None
     arguments: str
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class ReasoningDelta:
+    """More of what the model thinks; not part of the answer, and never empty.
+
+    Attributes:
+        member: of the assistant's message, in which it came and goes back: `reasoning_content` or `reasoning`.
+        text: what to append.
+    """
+
+    member: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Activity:
-    """The engine is alive, but said nothing that belongs to the answer: it reasons, or only named its role."""
+    """The engine is alive, but said nothing that belongs to the answer: it only named its role."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,7 @@ class Finished:
     usage: TokenUsage | None
 
 
-Delta = TextDelta | RefusalDelta | CallDelta | Activity | Finished
+Delta = TextDelta | RefusalDelta | CallDelta | ReasoningDelta | Activity | Finished
 
 
 class Engine(Protocol):
@@ -108,8 +123,12 @@ class Engine(Protocol):
             EngineError: one of its subclasses; after that nothing more comes.
         """
 
-    async def context_tokens(self) -> int | None:
-        """How many tokens one conversation may hold, or None when the engine does not say."""
+    async def context_tokens(self, model: str) -> int | None:
+        """How many tokens prompt and answer may have together, or None when the engine does not say.
+
+        Args:
+            model: the name the caller asked for.
+        """
 
     async def count_tokens(self, text: str) -> int:
         """Tokens in `text`: counted by the engine where it can, else estimated as a third of the characters."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,10 @@ _MAX_REMEMBERED = 1000
 _MAX_NAME = 256
 _CHAT_TYPES = frozenset({"model", "chat", "language", "llm", "vlm", "code", "text", "base"})
 _CHAT_CAPABILITIES = frozenset({"completion", "completions", "chat", "completion_chat", "text-generation"})
+#: vLLM; OpenRouter, Together and others; Mistral and LM Studio; Groq.
+_WINDOW_NAMES = ("max_model_len", "context_length", "max_context_length", "loaded_context_length", "context_window")
+#: How long what an engine's list says of its models is believed.
+_WINDOWS_SECONDS = 60.0
 
 
 class ModelChoice:
@@ -37,6 +42,8 @@ class ModelChoice:
         self._map, self._ask = dict(model_map), ask
         self._instead: Recent[str, str] = Recent(_MAX_REMEMBERED)
         self._one_at_a_time = asyncio.Lock()
+        self._windows: dict[str, int] = {}
+        self._asked_windows_at = float("-inf")
 
     def served(self, name: str) -> str:
         """The engine's name for what the caller calls `name`."""
@@ -60,6 +67,21 @@ class ModelChoice:
                 logger.warning("The engine does not have the model %r; %r answers instead.", name, found)
         return found
 
+    async def context_tokens(self, model: str) -> int | None:
+        """Tokens that prompt and answer may have together, as the engine's list of models says; None when it does not.
+
+        Args:
+            model: the engine's name.
+        """
+        if time.monotonic() - self._asked_windows_at > _WINDOWS_SECONDS:
+            self._asked_windows_at = time.monotonic()
+            try:
+                entries = _entries(await self._ask())
+            except EngineError:
+                entries = []
+            self._windows = {entry["id"]: window for entry in entries if (window := _window(entry)) is not None}
+        return self._windows.get(model)
+
     async def _first_chat_model(self) -> str | None:
         try:
             answer = await self._ask()
@@ -78,6 +100,14 @@ def _entries(answer: object) -> list[dict[str, Any]]:
     return [
         {**more.get(entry["id"], {}), **entry} for entry in listed if isinstance(entry.get("id"), str) and 0 < len(entry["id"]) <= _MAX_NAME
     ]
+
+
+def _window(entry: dict[str, Any]) -> int | None:
+    """The context of a model in a list: the smallest of what it says, for OpenRouter tells the model's and its provider's."""
+    provider = entry.get("top_provider")
+    said = [entry.get(name) for name in _WINDOW_NAMES]
+    said += [provider.get("context_length")] if isinstance(provider, dict) else []
+    return min((tokens for tokens in said if type(tokens) is int and tokens > 0), default=None)
 
 
 def _can_chat(entry: dict[str, Any]) -> bool:

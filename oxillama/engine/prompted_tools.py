@@ -10,6 +10,7 @@ from oxillama.engine.interface import Activity, ChatRequest, Delta, Engine, Fini
 from oxillama.engine.reply_reader import ReplyReader
 from oxillama.engine.reply_schema import is_answer_allowed, reply_format, structured_answer
 from oxillama.engine.tool_prompt import in_words
+from oxillama.errors import ToolsNotTaken
 
 
 class PromptedTools:
@@ -20,18 +21,31 @@ class PromptedTools:
 
     Args:
         engine: must enforce `response_format` of type `json_schema`.
-        unless: asked before a request that needs it; when it says True, the request is passed on as it is.
+        unless: asked, with the model's name, before a request that needs it. When it says True, the request is passed on as it is, and
+            only prompted when the engine then refuses tools.
     """
 
-    def __init__(self, engine: Engine, unless: Callable[[], Awaitable[bool]] | None = None) -> None:
+    def __init__(self, engine: Engine, unless: Callable[[str], Awaitable[bool]] | None = None) -> None:
         self._engine, self._unless = engine, unless
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """See `interface.Engine.stream`."""
-        if not _is_about_functions(request) or (self._unless is not None and await self._unless()):
-            reader = None
-        elif not request.tools or request.tool_choice == "none":
-            reader = None
+        if not _is_about_functions(request) or (self._unless is not None and await self._unless(request.model)):
+            try:
+                async with aclosing(self._engine.stream(request)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                return
+            except ToolsNotTaken:
+                if self._unless is None:
+                    raise
+        async with aclosing(self._prompted(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _prompted(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        reader = None
+        if not request.tools or request.tool_choice == "none":
             request = replace(request, messages=in_words(request.messages, []), tools=[])
         else:
             answer_is_text = structured_answer(request) is None
@@ -40,15 +54,12 @@ class PromptedTools:
             request = replace(request, messages=messages, response_format=reply_format(request), tools=[])
         async with aclosing(self._engine.stream(request)) as deltas:
             async for delta in deltas:
-                if reader is None:
-                    yield delta
-                    continue
-                for read in _read(reader, delta):
+                for read in [delta] if reader is None else _read(reader, delta):
                     yield read
 
-    async def context_tokens(self) -> int | None:
+    async def context_tokens(self, model: str) -> int | None:
         """See `interface.Engine.context_tokens`."""
-        return await self._engine.context_tokens()
+        return await self._engine.context_tokens(model)
 
     async def count_tokens(self, text: str) -> int:
         """See `interface.Engine.count_tokens`."""

@@ -16,18 +16,17 @@ class EngineProperties:
     Args:
         ask: sends method, path and body to the engine's root and returns the decoded answer. Raises EngineRefused when the
             engine does not know the path, EngineAnswerUnusable when it says nonsense, any other EngineError when it cannot say now.
-        context_tokens: size of the context of an engine that does not say; None when nobody knows.
     """
 
-    def __init__(self, ask: Ask, context_tokens: int | None = None) -> None:
-        self._ask, self._context_tokens = ask, context_tokens
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
         self._said: dict[str, Any] | None = None
 
     async def context_tokens(self) -> int | None:
         """Size of the context of one conversation; None when unknown."""
         settings = (await self._properties()).get("default_generation_settings")
         size = settings.get("n_ctx") if isinstance(settings, dict) else None
-        return size if isinstance(size, int) and size > 0 else self._context_tokens
+        return size if isinstance(size, int) and size > 0 else None
 
     async def supports_tools(self) -> bool | None:
         """Whether `tools` reach the model; None when the engine does not say. llama.cpp drops them without a word where they do not."""

@@ -64,7 +64,7 @@ class Prompt:
         spent = run_object.total_usage([step["usage"] for step in self._steps])
         completion_left = _left(run["max_completion_tokens"], spent["completion_tokens"], "max_completion_tokens")
         prompt_left = _left(run["max_prompt_tokens"], spent["prompt_tokens"], "max_prompt_tokens")
-        context = self._context or await self._engine.context_tokens() or _UNKNOWN_CONTEXT_TOKENS
+        context = self._context or await self._engine.context_tokens(run["model"]) or _UNKNOWN_CONTEXT_TOKENS
         room = min(context - min(completion_left or _ANSWER_TOKENS, context // 4), prompt_left or context, self._limit)
         system = [{"role": "system", "content": run["instructions"]}] if run["instructions"] else []
         own = _own_messages(self._steps, self._thread)
@@ -75,8 +75,8 @@ class Prompt:
         return ChatRequest(
             model=run["model"],
             messages=system + self._history + own or [_SILENCE],
-            temperature=run["temperature"],
-            top_p=run["top_p"],
+            temperature=_if_asked_for(run["temperature"]),
+            top_p=_if_asked_for(run["top_p"]),
             max_tokens=completion_left,
             response_format=run["response_format"],
             tools=tools,
@@ -166,6 +166,11 @@ def _left(limit: int | None, spent: int, reason: str) -> int | None:
     if spent >= limit:
         raise BudgetSpent(reason)
     return limit - spent
+
+
+def _if_asked_for(value: float | None) -> float | None:
+    """A run shows 1.0 where nobody gave a value, and some models refuse to be told any."""
+    return None if value == 1 else value
 
 
 def _estimate(messages: list[dict[str, Any]]) -> int:

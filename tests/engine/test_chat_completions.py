@@ -574,12 +574,12 @@ def test_token_counts_are_estimated_where_the_engine_cannot_count() -> None:
     async def run(server: RawEngine) -> None:
         engine = ChatCompletionsEngine(EngineEndpoint.at(server.url))
         assert [await engine.count_tokens("1234567") for _ in range(2)] == [3, 3]
-        assert [await engine.context_tokens() for _ in range(2)] == [None, None]
+        assert [await engine.context_tokens("m") for _ in range(2)] == [None, None]
         await engine.close()
 
     with raw_engine(failing(404, {"error": {"message": "no such path"}})) as server:
         asyncio.run(run(server))
-        assert [asked.path for asked in server.requests] == ["/tokenize", "/props"]
+        assert [asked.path for asked in server.requests] == ["/tokenize", "/props", "/v1/models"]
 
 
 def test_a_passing_failure_of_the_tokenizer_is_not_remembered() -> None:

@@ -85,7 +85,7 @@ def test_it_answers_while_it_is_still_loading(running: Running) -> None:
 def test_it_knows_its_tokens(running: Running) -> None:
     async def run() -> None:
         engine = with_engine(running)
-        assert await engine.context_tokens() == 512
+        assert await engine.context_tokens("m") == 512
         assert await engine.count_tokens("hello world foo") == 3
         await engine.close()
 
@@ -216,13 +216,13 @@ def test_it_says_in_one_line_why_it_cannot_start(case: str, tmp_path: Path) -> N
 
 async def _ready(running: Running) -> None:
     engine = with_engine(running)
-    assert await engine.context_tokens() == 512
+    assert await engine.context_tokens("m") == 512
     await engine.close()
 
 
 async def _ready_at(env: dict[str, str]) -> None:
     engine = connect(settings.read(env))
-    if await engine.context_tokens() is None:
+    if await engine.context_tokens("m") is None:
         raise EngineUnavailable("the engine under test did not come up")
     await engine.close()
 

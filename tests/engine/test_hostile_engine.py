@@ -35,7 +35,7 @@ async def main(url, question):
                 async for _ in deltas:
                     pass
         elif question == "props":
-            await engine.context_tokens()
+            await engine.context_tokens("m")
         elif question == "tokens":
             await engine.count_tokens("some text")
         return "no error"

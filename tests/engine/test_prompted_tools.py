@@ -262,7 +262,7 @@ def test_the_context_is_what_the_engine_says_or_else_the_setting() -> None:
     async def context(scripted: ScriptedEngine) -> int | None:
         engine = connect(read({"OXILLAMA_ENGINE_URL": scripted.url, "OXILLAMA_CONTEXT_TOKENS": "9000"}))
         try:
-            return await engine.context_tokens()
+            return await engine.context_tokens("m")
         finally:
             await engine.close()
 

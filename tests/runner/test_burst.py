@@ -23,7 +23,7 @@ class Talkative:
     def __init__(self, meanwhile=lambda: None) -> None:
         self._meanwhile = meanwhile
 
-    async def context_tokens(self) -> None:
+    async def context_tokens(self, model: str) -> None:
         return None
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:

@@ -15,7 +15,7 @@ from oxillama.store import Store
 
 
 class EngineThatNeverCounts:
-    async def context_tokens(self) -> None:
+    async def context_tokens(self, model: str) -> None:
         return None
 
 
