@@ -134,8 +134,7 @@ def test_what_was_not_said_is_not_sent(client, http, thread, engine):
     assistant = client.beta.assistants.create(model="scripted-chat", instructions=INSTRUCTIONS)
     run_of(client, http, thread, assistant)
     (request,) = engine.requests
-    assert set(request) <= {"model", "messages", "stream", "stream_options", "temperature", "top_p"}
-    assert (request["temperature"], request["top_p"], request["stream"]) == (1.0, 1.0, True)
+    assert set(request) == {"model", "messages", "stream", "stream_options"}
 
 
 def test_the_options_of_the_assistant_are_those_of_its_runs(client, http, thread, engine):
@@ -157,7 +156,7 @@ def test_later_edits_of_the_assistant_do_not_reach_a_run(client, http, thread, a
     run = ended(client, http, run)
     assert (run.status, run.instructions, run.model) == ("completed", INSTRUCTIONS, "scripted-chat")
     first, second = engine.requests
-    assert (second["model"], second["tools"], second["temperature"]) == (first["model"], first["tools"], 1.0)
+    assert (second["model"], second["tools"], "temperature" in second) == (first["model"], first["tools"], False)
     assert second["messages"][: len(first["messages"])] == first["messages"]
 
 
