@@ -11,6 +11,7 @@ from oxillama.web.application import Api
 from oxillama.web.base_urls import AZURE, OPENAI
 from oxillama.web.body_room import BodyRoom
 from oxillama.web.context import Context
+from oxillama.web.engine_state import EngineState
 from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.headers import Frontage
 from oxillama.web.streaming import StreamDesk
@@ -30,7 +31,8 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.strict_slashes = False
     streams = StreamDesk(settings.max_streams)
     room = BodyRoom(arriving=settings.threads * settings.max_body_bytes, parsed=2 * settings.max_body_bytes)
-    app.extensions["oxillama"] = Context(settings, store, streams, HangUpWatch(lambda: streams.stopping), room)
+    hang_ups = HangUpWatch(lambda: streams.stopping)
+    app.extensions["oxillama"] = Context(settings, store, streams, hang_ups, room, EngineState(settings))
     error_handlers.register(app)
     app.register_blueprint(health.bp)
     for name, base_url in (("openai", OPENAI), ("azure", AZURE)):

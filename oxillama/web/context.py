@@ -11,6 +11,7 @@ from oxillama.settings import Settings
 from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.body_room import BodyRoom
+from oxillama.web.engine_state import EngineState
 from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.headers import PROJECT
 from oxillama.web.streaming import StreamDesk
@@ -25,6 +26,7 @@ class Context:
     streams: StreamDesk
     hang_ups: HangUpWatch
     body_room: BodyRoom
+    engine_state: EngineState
 
 
 def context() -> Context:

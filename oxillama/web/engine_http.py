@@ -78,8 +78,8 @@ class Exchange:
                 self._connection.request(method, f"{url.path or ''}{path}", content, headers, preload_content=False)
         except _FAILURES as error:
             self._connection.close()
-            # For the operator: a certificate that is not trusted looks to the caller like an engine that is not there.
-            log.warning("the engine cannot be reached: %s", error)
+            # For the operator: a certificate that is not trusted looks to callers like an engine that is not there. Our own is waited for.
+            log.log(logging.DEBUG if settings.embedded else logging.WARNING, "the engine cannot be reached: %s", error)
             kind = EngineUnavailable if self._connected else EngineUnreachable
             raise kind("The model engine cannot be reached.") from None
 

@@ -17,7 +17,7 @@ bp = Blueprint("health", __name__)
 
 @bp.get("/health")
 def health() -> Response:
-    """200 when the store can be written and a runner lives; else 503, and what is wrong."""
+    """200 when the store can be written and a runner lives; else 503, and what is wrong. Also how the embedded engine is."""
     problems = []
     store = context().store
     try:
@@ -29,7 +29,9 @@ def health() -> Response:
             problems.append("no runner is alive, so runs stay queued")
     except StoreError as error:
         problems.append(_told("runners cannot be looked for", error))
-    return json_value({"status": "unavailable" if problems else "ok", "problems": problems}, 503 if problems else 200)
+    answer: dict[str, object] = {"status": "unavailable" if problems else "ok", "problems": problems}
+    engine = context().engine_state.told()
+    return json_value(answer if engine is None else {**answer, "engine": engine}, 503 if problems else 200)
 
 
 def _told(problem: str, error: StoreError | FileNotFoundError) -> str:

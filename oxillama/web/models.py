@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from oxillama.settings import Settings
 from oxillama.web.answers import json_value
 from oxillama.web.context import context
 from oxillama.web.engine_http import Exchange
+from oxillama.web.hang_up import client_socket
 from oxillama.web.loading import check_loaded, once_loaded
 
 bp = Blueprint("models", __name__, url_prefix="/models")
@@ -48,7 +50,9 @@ def _models(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _list(settings: Settings) -> bytes:
-    with Exchange(settings, "GET", "/models", answer_seconds=_ANSWER_SECONDS) as exchange:
+    with contextlib.ExitStack() as held:
+        exchange = held.enter_context(Exchange(settings, "GET", "/models", answer_seconds=_ANSWER_SECONDS))
+        held.enter_context(context().hang_ups.watching(client_socket(), exchange.break_off))
         status = exchange.receive().status
         check_loaded(status)
         if status != 200:

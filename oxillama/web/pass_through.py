@@ -214,6 +214,8 @@ class _Passing:
 def _rest(beginning: bytes, rest: Iterator[bytes]) -> Generator[bytes, None, None]:
     """A long answer. It has no form for an error in the middle, so that breaks the connection off: no client takes half of it for all."""
     yield beginning
+    # However long the rest takes.
+    del beginning
     try:
         yield from rest
     except EngineError as error:

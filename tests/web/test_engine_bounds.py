@@ -16,6 +16,7 @@ import pytest
 from oxillama import settings
 from oxillama.errors import EngineTimedOut, LimitReached
 from oxillama.factory import create_app
+from oxillama.web import engine_state
 from oxillama.web.engine_http import Exchange
 from tests.process_control import Server, free_port, wait_until
 from tests.raw_http import Http
@@ -191,6 +192,24 @@ def test_nobody_waits_when_the_server_is_to_stop(embedded: tuple[Any, int], ask:
     app.extensions["oxillama"].streams.stop()
     asking.join(20)
     assert answers[0].status_code == 503
+
+
+def test_health_says_that_the_engine_is_loading(embedded: tuple[Any, int], monkeypatch: pytest.MonkeyPatch):
+    app, port = embedded
+    client = app.test_client()
+    assert client.get("/health").json["engine"] == "loading"
+    with ScriptedEngine(port) as engine:
+        assert client.get("/health").json["engine"] == "loading", "it was asked a moment ago"
+        assert engine.paths == []
+        monkeypatch.setattr(engine_state, "_REMEMBERED_SECONDS", 0.0)
+        assert client.get("/health").json["engine"] == "ready"
+        assert engine.paths == ["GET /v1/health"]
+
+
+def test_health_asks_nothing_of_an_engine_of_ones_own(server: Server, engine: ScriptedEngine):
+    before = len(engine.paths)
+    assert "engine" not in Http(server.port).get("/health").json
+    assert len(engine.paths) == before
 
 
 def test_an_engine_of_ones_own_is_not_waited_for(tmp_path: Path):
