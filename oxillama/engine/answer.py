@@ -21,6 +21,8 @@ from oxillama.errors import EngineAnswerUnusable
 #: After the answer's end only the token count is still to come.
 _USAGE_SECONDS = 5
 _DRAIN_SECONDS = 0.1
+#: No engine says so much between two looks at what it said.
+_MUCH_AT_ONCE_BYTES = 16_384
 
 
 class Answer:
@@ -50,6 +52,9 @@ class Answer:
             until = self._first_token_at
             async with contextlib.aclosing(read_ahead(self._response.content.iter_any())) as pieces:
                 while not self._decoder.done and (piece := await self._next(pieces, until)):
+                    if len(piece) > _MUCH_AT_ONCE_BYTES:
+                        # Whoever floods us always has something ready, and other runs want their turn.
+                        await asyncio.sleep(0)
                     for chunk in self._sound(self._decoder.read(piece)):
                         for delta in self._read(chunk):
                             yield delta

@@ -14,8 +14,12 @@ MAX_CONTAINERS = 250_000
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def parse(data: bytes) -> object:
+def parse(data: bytes, *, strict: bool = True) -> object:
     """The value. Half of a character, which engines cut in two by escapes, is kept.
+
+    Args:
+        data: the document.
+        strict: False to allow control characters in strings.
 
     Raises:
         EngineAnswerUnusable: it is nested too deeply, or holds too many lists and objects.
@@ -24,7 +28,7 @@ def parse(data: bytes) -> object:
     # Most documents have few brackets, so most cost no more than counting them.
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
         _check(data)
-    value: object = json.loads(data.decode())
+    value: object = json.loads(data.decode("utf-8", "surrogatepass"), strict=strict)
     return value
 
 

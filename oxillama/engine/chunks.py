@@ -10,9 +10,14 @@ from typing import Any
 from oxillama import engine_words
 from oxillama.engine import faults
 from oxillama.engine.interface import Activity, CallDelta, Delta, RefusalDelta, TextDelta, TokenUsage
+from oxillama.errors import EngineAnswerUnusable
 
 #: what some engines say -> what the API says
 _REASONS = {"function_call": "tool_calls", "max_tokens": "length", "max_length": "length", "safety": "content_filter"}
+#: Characters of a function's name; the API allows 64.
+_MAX_NAME = 256
+#: Calls in one answer; a run has no more functions than that.
+_MAX_CALLS = 128
 #: No count is larger, and JSON readers elsewhere cannot tell larger numbers apart.
 _MOST_TOKENS = 2**53
 _KNOWN_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
@@ -99,7 +104,9 @@ class _CallNumbers:
 
     def read(self, call: dict[str, Any]) -> Iterator[CallDelta]:
         function = _mapping(call.get("function"))
-        name = function.get("name") if isinstance(function.get("name"), str) else None
+        name = function.get("name")
+        # One that is cut is the name of no function.
+        name = name[:_MAX_NAME] if isinstance(name, str) else None
         arguments = function.get("arguments")
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments, ensure_ascii=False)
@@ -118,6 +125,8 @@ class _CallNumbers:
         begins = number is None or (named and self._ids[number] != call_id and call_id is not None)
         if number is None or begins or (named and key is None and call_id is None):
             number = len(self._ids)
+            if number == _MAX_CALLS:
+                raise EngineAnswerUnusable(f"The model engine sent more than {_MAX_CALLS} function calls at once.")
             self._ids[number] = call_id
             self._numbers[key] = number
         return number

@@ -40,7 +40,7 @@ class Patience:
         if isinstance(failure, EngineResponseError):
             if failure.status not in _NOT_READY or "insufficient_quota" in failure.code:
                 return None
-            seconds, until = asked_to_wait(failure.headers) or seconds, self._ready_by
+            seconds, until = max(asked_to_wait(failure.headers) or seconds, _FIRST_PAUSE_SECONDS), self._ready_by
         elif isinstance(failure, EngineUnreachable):
             seconds, until = _FIRST_PAUSE_SECONDS, self._back_by
         elif isinstance(failure, EngineHungUp | EngineBrokenOff) and not self._broke:

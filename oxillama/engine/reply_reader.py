@@ -8,11 +8,15 @@ from collections.abc import Iterator
 
 import jiter
 
+from oxillama.engine import bounded_json
 from oxillama.engine.interface import CallDelta, TextDelta
 from oxillama.errors import EngineAnswerUnusable
 
 _CALL = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]+)"\s*,\s*"arguments"\s*:\s*(?=\S)')
 _ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*(?=\S)')
+#: Characters up to which a document is read anew with each piece; behind them, each time it has grown by this part.
+_ALWAYS_READ = 16_384
+_READ_AGAIN = 64
 #: What may be the end of the document, and not of the value in it.
 _MAY_END = " \t\r\n}"
 _NO_REPLY = "The model engine did not hold the model to the form of a function call."
@@ -30,14 +34,18 @@ class ReplyReader:
 
     def __init__(self, *, answer_allowed: bool, answer_is_text: bool) -> None:
         self._answer_allowed, self._answer_is_text = answer_allowed, answer_is_text
-        self._document = ""
+        self._fragments: list[str] = []
+        self._length = 0
         self._kind: str | None = None
-        self._told = 0
+        self._told = self._read_until = 0
         self._held = ""
 
     def read(self, fragment: str) -> Iterator[CallDelta | TextDelta]:
         """What a piece of the document adds to the reply; nothing, as often as not."""
-        self._document += fragment
+        self._fragments.append(fragment)
+        self._length += len(fragment)
+        if self._kind in (None, "text") and not self._is_worth_reading():
+            return
         if self._kind is None:
             yield from self._begin()
         elif self._kind in ("call", "json"):
@@ -78,6 +86,21 @@ class ReplyReader:
         if self._kind == "plain" or self._whole() is None:
             return reason
         return "tool_calls" if self._kind == "call" else "stop"
+
+    def _is_worth_reading(self) -> bool:
+        """Whether enough has come since the document was last read from its beginning: else a long one would cost its square."""
+        grown = self._length - self._read_until
+        if self._length > _ALWAYS_READ and grown < self._length // _READ_AGAIN:
+            return False
+        self._read_until = self._length
+        return True
+
+    @property
+    def _document(self) -> str:
+        """All that has come."""
+        if len(self._fragments) > 1:
+            self._fragments = ["".join(self._fragments)]
+        return self._fragments[0] if self._fragments else ""
 
     def _begin(self) -> Iterator[CallDelta | TextDelta]:
         call, answer = _CALL.match(self._document), _ANSWER.match(self._document)
@@ -133,7 +156,7 @@ class ReplyReader:
 
     def _whole(self) -> dict[str, object] | None:
         try:
-            document = json.loads(self._document, strict=False)
-        except ValueError:
+            document = bounded_json.parse(self._document.encode("utf-8", "surrogatepass"), strict=False)
+        except (EngineAnswerUnusable, ValueError):
             return None
         return document if isinstance(document, dict) else None

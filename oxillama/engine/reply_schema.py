@@ -6,10 +6,11 @@ full, and half a JSON document is no call. Measured with SmolLM2-135M: no call o
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from oxillama.engine import bounded_json
 from oxillama.engine.interface import ChatRequest
+from oxillama.errors import EngineAnswerUnusable
 
 #: For a string or list of a function's arguments whose schema sets no bound itself.
 LONGEST_STRING = 1000
@@ -70,8 +71,8 @@ def _repeated(messages: list[dict[str, Any]]) -> str | None:
 
 def _parsed(arguments: str) -> Any:
     try:
-        return json.loads(arguments)
-    except ValueError:
+        return bounded_json.parse(arguments.encode("utf-8", "surrogatepass"))
+    except (EngineAnswerUnusable, ValueError):
         return arguments
 
 

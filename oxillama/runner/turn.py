@@ -38,7 +38,8 @@ class Turn:
         self._characters = 0
         self._message_open = False
         self._calls: list[dict[str, Any]] = []
-        self._leading_space = ""
+        self._arguments: list[list[str]] = []
+        self._leading_space: list[str] = []
         self._unwritten: list[str] = []
         self._failure: OxillamaError | None = None
 
@@ -83,10 +84,10 @@ class Turn:
     async def _add_text(self, text: str) -> None:
         if not self._message_open:
             # Some models send blank lines before they call a tool: those are no message.
-            self._leading_space += text
-            if not self._leading_space.strip():
+            self._leading_space.append(text)
+            if not text.strip():
                 return
-            text = self._leading_space
+            text = "".join(self._leading_space)
         await self._open_message()
         # What has arrived by now is written at once, as soon as this turn waits for more.
         if not self._unwritten:
@@ -116,7 +117,7 @@ class Turn:
         if delta.index >= len(self._calls):
             raise EngineAnswerUnusable("The model engine sent tool calls out of order.")
         if delta.arguments:
-            self._calls[delta.index]["function"]["arguments"] += delta.arguments
+            self._arguments[delta.index].append(delta.arguments)
             self._claim.add_arguments(delta.index, delta.arguments)
 
     async def _open_call(self, name: str) -> None:
@@ -132,16 +133,19 @@ class Turn:
         call = step_object.function_call(ids.new_call_id(), name, "")
         self._claim.open_call(len(self._calls), call)
         self._calls.append(call)
+        self._arguments.append([])
 
     async def _finish(self, reason: str, usage: dict[str, Any]) -> None:
         if self._calls and reason == "length":
             await blocking(self._claim.run_out, "max_completion_tokens", usage)
         elif self._calls:
+            for call, pieces in zip(self._calls, self._arguments, strict=True):
+                call["function"]["arguments"] = "".join(pieces)
             await blocking(self._claim.require_action, self._calls, usage)
         else:
             await self._open_message()
             if not self._characters and self._leading_space:
-                self._claim.add_text(self._leading_space)
+                self._claim.add_text("".join(self._leading_space))
             await blocking(self._claim.finish, usage, _INCOMPLETE.get(reason))
 
     def _counted(self, usage: TokenUsage | None, request: ChatRequest) -> dict[str, Any]:
@@ -149,7 +153,7 @@ class Turn:
         if usage is not None:
             return run_object.usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         asked = sum(len(str(message.get("content") or "")) for message in request.messages)
-        answered = self._characters + sum(len(call["function"]["arguments"]) for call in self._calls)
+        answered = self._characters + sum(len(piece) for pieces in self._arguments for piece in pieces)
         return run_object.usage(-(-asked // 3), -(-answered // 3))
 
 

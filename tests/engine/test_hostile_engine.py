@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 import pytest
-from asking import fault, heard
+from asking import TOOL, fault, heard
 from raw_engine import Connection, Script, raw_engine
 
 from oxillama import errors
-from oxillama.engine.interface import Finished, TextDelta
+from oxillama.engine.chat_completions import ChatCompletionsEngine
+from oxillama.engine.interface import CallDelta, ChatRequest, Finished, TextDelta
+from oxillama.engine_endpoint import EngineEndpoint
 
 MEBIBYTE = 1024 * 1024
 MAX_GROWTH_BYTES = 300 * MEBIBYTE
@@ -165,3 +168,53 @@ def test_brackets_in_a_text_are_no_depth() -> None:
         connection.done()
 
     assert heard(script) == [TextDelta(text), Finished("stop", None)]
+
+
+def test_a_flood_leaves_others_their_turn() -> None:
+    delta = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def run(url: str) -> int:
+        engine, found = ChatCompletionsEngine(EngineEndpoint.at(url)), 0
+        other = asyncio.create_task(take_turns())
+        async with aclosing(engine.stream(ChatRequest("m", [{"role": "user", "content": "hi"}]))) as deltas:
+            async for one in deltas:
+                found += isinstance(one, TextDelta)
+                if found == 1:
+                    # So that there is always something ready.
+                    await asyncio.sleep(0.5)
+                    before = turns
+                if found == 15_000:
+                    break
+        other.cancel()
+        await engine.close()
+        return turns - before
+
+    with raw_engine(streaming(lambda: delta * 1000, 100, delta)) as server:
+        assert asyncio.run(asyncio.wait_for(run(server.url), 60)) >= 5
+
+
+def test_calls_are_bounded_in_number() -> None:
+    def script(connection: Connection) -> None:
+        connection.begin_stream()
+        for number in range(200):
+            connection.delta(tool_calls=[{"index": number, "id": f"call_{number}", "function": {"name": "f", "arguments": "{}"}}])
+        connection.delta("tool_calls")
+        connection.done()
+
+    assert "more than 128 function calls" in fault(script, tools=[TOOL]).message
+
+
+def test_the_name_of_a_call_is_bounded() -> None:
+    def script(connection: Connection) -> None:
+        connection.begin_stream()
+        connection.delta("tool_calls", tool_calls=[{"index": 0, "function": {"name": "f" * 1_000_000, "arguments": "{}"}}])
+        connection.done()
+
+    assert [len(delta.name or "") for delta in heard(script, tools=[TOOL]) if isinstance(delta, CallDelta)] == [256]

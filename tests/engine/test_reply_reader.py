@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -88,3 +89,33 @@ def test_an_engine_that_does_not_hold_its_model_to_the_schema() -> None:
     for reply in ("Just text", '{"other": 1}', '{"answer": "x"}', '{"name": "f", "arguments": {', '{"name":"f","arguments":{},"x":1}', ""):
         with pytest.raises(EngineAnswerUnusable, match="form of a function call"):
             read(reply, allowed=False)
+
+
+@pytest.mark.parametrize("document", ['{"answer": ' + "[" * 200_000, '{"answer": ' + "[" * 150 + "]" * 150 + "}", "[" * 200_000])
+def test_depth_is_no_reply_and_no_trace(document):
+    reader = ReplyReader(answer_allowed=False, answer_is_text=True)
+    list(reader.read(document))
+    with pytest.raises(EngineAnswerUnusable):
+        list(reader.finish("stop"))
+
+
+@pytest.mark.parametrize("begin", ['{"answer": "', "", " " * 100])
+def test_a_long_reply_is_read_in_proportion(begin):
+    def seconds(pieces):
+        reader, began = ReplyReader(answer_allowed=True, answer_is_text=True), time.process_time()
+        list(reader.read(begin))
+        for _ in range(pieces):
+            list(reader.read(" " * 40))
+        return time.process_time() - began
+
+    seconds(1000)
+    assert seconds(32_000) < 32 * max(seconds(2000), 0.02)
+
+
+def test_a_long_text_comes_whole():
+    reader, text = ReplyReader(answer_allowed=True, answer_is_text=True), "word " * 20_000
+    document = json.dumps({"answer": text})
+    found = [delta.text for start in range(0, len(document), 7) for delta in reader.read(document[start : start + 7])]
+    assert len(found) > 500, "it comes in pieces all the same"
+    found += [delta.text for delta in reader.finish("stop")]
+    assert "".join(found) == text
