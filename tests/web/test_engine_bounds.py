@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -116,6 +117,21 @@ def test_a_refusal_that_quotes_everything_keeps_its_status(server: Server, engin
     said = "The model engine refused the request with status 422."
     assert Http(server.port).post("/v1/chat/completions", CHAT).error[:2] == (422, said)
     assert peak_memory(server) - before < 20 * MIB
+
+
+def test_who_hangs_up_on_a_list_of_models_frees_the_engine():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        with Server(engine_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1", workers=1) as server:
+            client = socket.create_connection(("127.0.0.1", server.wait_ready().port))
+            client.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            asked, _ = silent.accept()
+            with asked:
+                client.close()
+                # Well before the engine's own time is over.
+                asked.settimeout(5)
+                while asked.recv(65536):
+                    pass
 
 
 def test_an_answer_that_drips(engine: ScriptedEngine):

@@ -156,6 +156,16 @@ def test_a_form_goes_through_byte_for_byte(server: Server, engine: ScriptedEngin
             assert (engine.requests[-1], engine.headers[-1]["content-type"]) == (body, content_type)
 
 
+def test_a_form_of_many_parts(server: Server, engine: ScriptedEngine):
+    engine.other_endpoints["/audio/transcriptions"] = as_json({"text": "Hello"})
+    before, kind = len(engine.requests), {"Content-Type": "multipart/form-data; boundary=b"}
+    part = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n\r\n'
+    for count, status in ((1000, 200), (1001, 400)):
+        assert Http(server.port).post("/v1/audio/transcriptions", part * count + b"--b--\r\n", kind).status == status
+    assert Http(server.port).post("/v1/audio/transcriptions", b"\r\n--b" * 40_000, kind).error[0] == 400
+    assert len(engine.requests) == before + 1
+
+
 @pytest.mark.parametrize("path", EVERY)
 def test_what_the_engine_does_not_have_is_its_404(server: Server, path: str):
     assert Http(server.port).post(f"/v1{path}", {"input": "x"}).error == (404, "File Not Found", "not_found_error", None, None)
