@@ -84,7 +84,7 @@ def test_requests_of_another_sites_page_are_refused(bare, objects, unchanged, ma
     answer = bare.request(method, path.format(thread=objects.thread, run=objects.run), headers=headers)
     status, message, kind, param, code = answer.error
     assert (status, kind, param, code) == (403, "invalid_request_error", None, "origin_not_allowed")
-    assert "OXILLAMA_API_KEYS" in message
+    assert "OXILLAMA_API_KEYS" in message and "OXILLAMA_CORS_ORIGINS" in message
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
