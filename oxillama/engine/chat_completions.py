@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from oxillama.engine import faults, refusals, token_limits
+from oxillama.engine import faults, refusals
 from oxillama.engine.answer import Answer
 from oxillama.engine.dialect import Dialect
 from oxillama.engine.faults import EngineResponseError
@@ -155,25 +155,25 @@ class ChatCompletionsEngine:
             try:
                 answer, asked = await self._post(body)
             except EngineResponseError as error:
-                adapted = dialect.after(error, body) if tries_left else None
+                heard = error.without_echo(body)
+                adapted = dialect.after(heard, body) if tries_left else None
                 if adapted is not None:
                     dialect = adapted
-                elif request.tools and refusals.takes_no_tools(error):
+                elif request.tools and refusals.takes_no_tools(heard):
                     self._dialect.remember(model, replace(dialect, takes_tools=False))
                     raise ToolsNotTaken(_NO_TOOLS) from None
-                elif tries_left and faults.is_model_missing(error):
+                elif tries_left and faults.is_model_missing(heard):
                     model = await self._models.instead(request.model, model)
                     dialect = self._dialect.of(model)
                 else:
-                    self._note_window(model, error)
+                    self._note_window(model, heard.limits.window)
                     raise
             else:
                 self._dialect.remember(model, dialect)
                 return answer, asked
         raise AssertionError("the last try returns or raises")
 
-    def _note_window(self, model: str, error: EngineResponseError) -> None:
-        window = token_limits.told(error.message, error.body).window
+    def _note_window(self, model: str, window: int | None) -> None:
         if window is not None:
             self._dialect.remember(model, replace(self._dialect.of(model), window=window))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from oxillama.engine import accommodations, refusals, token_limits
+from oxillama.engine import accommodations, refusals
 from oxillama.engine.accommodations import Body
 from oxillama.engine.faults import EngineResponseError
 from oxillama.recent import Recent
@@ -51,7 +51,7 @@ class ModelDialect:
             body: what it was sent, in this dialect.
         """
         asked = body.get("max_tokens") or body.get("max_completion_tokens")
-        told = token_limits.told(refusal.message, refusal.body)
+        told = refusal.limits
         if asked and told.completion and told.completion < asked:
             return replace(self, completion_tokens=told.completion)
         if asked and told.window and told.prompt is not None and _MIN_ANSWER_TOKENS <= told.window - told.prompt < asked:

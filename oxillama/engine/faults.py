@@ -11,6 +11,7 @@ from typing import Any
 
 from oxillama import engine_words
 from oxillama.engine import token_limits
+from oxillama.engine.refusal_words import RefusalWords
 from oxillama.errors import (
     EngineAnswerUnusable,
     EngineBrokenOff,
@@ -51,6 +52,7 @@ class EngineResponseError(Exception):
         headers: of the HTTP answer; empty for an error inside the stream.
         code: the machine-readable code and type, both in one text.
         message: the engine's own words.
+        words: all that programs can read in the answer.
     """
 
     def __init__(self, status: int | None, body: object, headers: Mapping[str, str] | None = None) -> None:
@@ -62,6 +64,18 @@ class EngineResponseError(Exception):
         self.body, self.headers = body, headers or {}
         self.code = f"{fields.get('code') or ''} {fields.get('type') or ''}"
         self.message = engine_words.told(body)[:_MAX_MESSAGE]
+        self.words = RefusalWords.of(body)
+
+    @property
+    def limits(self) -> token_limits.TokenLimits:
+        """What it says about lengths."""
+        return token_limits.told(self.words.sentences, self.body)
+
+    def without_echo(self, request: object) -> EngineResponseError:
+        """The same, but for what the engine quoted of the request: that says nothing about the engine."""
+        heard = EngineResponseError(self.status, self.body, self.headers)
+        heard.words = self.words.without_echo(request)
+        return heard
 
 
 def is_model_missing(said: EngineResponseError) -> bool:
@@ -125,11 +139,14 @@ def too_slow() -> EngineError:
 
 
 def _too_long(said: EngineResponseError, _secrets: tuple[str, ...]) -> EngineError:
-    limits = token_limits.told(said.message, said.body)
-    text = "The prompt does not fit the model's context"
-    if limits.window:
-        text += f" of {limits.window} tokens" + (f": it has {limits.prompt}" if limits.prompt else "")
-    return PromptTooLong(text + ".", limits.window, limits.prompt)
+    window, prompt = said.limits.window, said.limits.prompt
+    if window and prompt and prompt < window:
+        text = f"The prompt and the answer asked for do not fit the model's context of {window} tokens: the prompt alone has {prompt}"
+    else:
+        text = "The prompt does not fit the model's context"
+        if window:
+            text += f" of {window} tokens" + (f": it has {prompt}" if prompt else "")
+    return PromptTooLong(text + ".", window, prompt)
 
 
 def _refused(said: EngineResponseError, secrets: tuple[str, ...]) -> EngineError:
@@ -145,7 +162,7 @@ def _always(kind: type[EngineError], text: str) -> Callable[[EngineResponseError
 #: inside a stream often has no status at all.
 _TABLE: tuple[tuple[Callable[[EngineResponseError], bool], Callable[[EngineResponseError, tuple[str, ...]], EngineError]], ...] = (
     (lambda said: "exceed_context_size" in said.code or "context_length_exceeded" in said.code, _too_long),
-    (lambda said: said.status in (None, 400, 413, 422) and token_limits.is_too_long(said.message), _too_long),
+    (lambda said: said.status in (None, 400, 413, 422) and token_limits.is_too_long(said.words.sentences), _too_long),
     # llama.cpp and Ollama call it a server error.
     (lambda said: bool(_NO_IMAGES.search(said.message)), _always(EngineRefused, _IMAGES_REFUSED)),
     (lambda said: said.status == 429 or "rate_limit" in said.code, _always(EngineRateLimited, "The model engine is busy.")),

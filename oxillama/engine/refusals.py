@@ -6,16 +6,12 @@ cut first, so that it takes time in proportion to the text, whatever an engine s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from oxillama.engine import accommodations
 from oxillama.engine.accommodations import Body
 from oxillama.engine.faults import EngineResponseError
 
-#: Refusals that name a parameter do so at their beginning; later may come what they quote.
-_MAX_TEXT = 4000
 #: Statuses with which engines refuse a request. llama.cpp and Ollama say 500 when a template raises an exception; OpenRouter says 404
 #: when none of its providers takes a parameter.
 _REFUSING = frozenset({400, 404, 405, 406, 422, 500, 501, None})
@@ -153,7 +149,5 @@ def _candidates(said: EngineResponseError, text: str) -> Iterator[str]:
 
 
 def _text(said: EngineResponseError) -> str:
-    """All that was said, in one text: FastAPI's and pydantic's lists name the parameter in `loc`, others in `param` or in words."""
-    body: Any = said.body
-    text = body if isinstance(body, str) else json.dumps(body, default=str, ensure_ascii=False)
-    return text[:_MAX_TEXT].lower()
+    """All that was said and named, in one text: some name a parameter in a field, others in words."""
+    return f"{said.words.sentences}\n{said.words.names}".lower()

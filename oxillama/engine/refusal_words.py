@@ -1,0 +1,130 @@
+"""What an error answer says, however engines and the proxies before them wrap it: all its sentences, and all that it names.
+
+`engine_words` has the sentence that a caller may be told; this is for programs, which look for known words and figures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+#: So many characters are looked at: a refusal tells what it is about at its beginning, and may quote a whole prompt.
+_MAX_TEXT = 4_000
+_MAX_NAME = 100
+#: Errors within errors; none is known with more than four.
+_MAX_LEVELS = 20
+_MAX_PIECES = 50
+#: Objects and lists that are looked into, so that a wide answer costs no more than a deep one.
+_MAX_LOOKS = 500
+
+#: Where sentences are: OpenAI, Ollama, FastAPI and pydantic; OpenRouter's `metadata.raw` (charmbracelet/crush#279); DeepInfra's
+#: `error_message` (ai-christianson/RA.Aid#41). FastAPI's `input` is what the caller sent, and none of them.
+_SENTENCES = ("message", "error", "detail", "msg", "metadata", "raw", "error_message")
+_CODES = ("code", "type", "param")
+_QUOTATION_MARKS = re.compile("(['\"`])")
+#: What a caller may have put into an engine's mouth: several words. So many pieces are compared with the request, and no others heard.
+_MIN_ECHO = 8
+_MAX_ECHOES = 20
+
+
+@dataclass(frozen=True)
+class RefusalWords:
+    """What an error answer says.
+
+    Attributes:
+        sentences: in one text, from the outside in.
+        names: its codes, and the parameters that it names: OpenAI's `param`, FastAPI's `loc` as `tools.0.function.strict`.
+    """
+
+    sentences: str
+    names: str
+
+    @classmethod
+    def of(cls, body: object) -> RefusalWords:
+        """The words of an error answer.
+
+        Args:
+            body: its JSON, decoded, or any text.
+        """
+        sentences: list[str] = []
+        names: list[str] = []
+        for looks, piece in enumerate(_pieces(body, _MAX_LEVELS)):
+            if isinstance(piece, str):
+                sentences.append(piece)
+            else:
+                names += _names(piece)
+            if looks == _MAX_LOOKS or len(sentences) == _MAX_PIECES:
+                break
+        # A proxy's sentence may hold the engine's answer as JSON within a text (infiniflow/ragflow#11815).
+        text = "\n".join(sentences)[:_MAX_TEXT].replace('\\"', '"')
+        return cls(text, "\n".join(names[:_MAX_PIECES]))
+
+    def without_echo(self, request: Any) -> RefusalWords:
+        """The words without quotations of the request: else a caller could say something in the engine's name.
+
+        Args:
+            request: the body that was sent.
+        """
+        written: list[str] | None = None
+        heard, compared = [], 0
+        for piece in _QUOTATION_MARKS.split(self.sentences):
+            if " " in piece.strip() and len(piece) >= _MIN_ECHO:
+                compared += 1
+                written = list(_texts(request)) if written is None else written
+                if compared > _MAX_ECHOES or any(piece in text for text in written):
+                    continue
+            heard.append(piece)
+        return RefusalWords("".join(heard), self.names)
+
+
+def _pieces(body: object, levels: int) -> Iterator[dict[str, Any] | str]:
+    """The objects and sentences of an error, from the outside in."""
+    if not levels:
+        return
+    if isinstance(body, str):
+        inner = _parsed(body)
+        if inner is not None:
+            yield from _pieces(inner, levels - 1)
+        elif body and "<html" not in body[:_MAX_TEXT].lower():
+            yield body[:_MAX_TEXT]
+    elif isinstance(body, list):
+        for one in body[:_MAX_PIECES]:
+            yield from _pieces(one, levels - 1)
+    elif isinstance(body, dict):
+        yield body
+        for name in _SENTENCES:
+            yield from _pieces(body.get(name), levels - 1)
+
+
+def _parsed(text: str) -> dict[str, Any] | list[Any] | None:
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) else None
+
+
+def _names(piece: dict[str, Any]) -> list[str]:
+    place = piece.get("loc")
+    names = [piece.get(name) for name in _CODES]
+    if isinstance(place, list | tuple):
+        names.append(".".join(str(part)[:_MAX_NAME] for part in place[:10]))
+    return [name[:_MAX_NAME] for name in names if isinstance(name, str) and name]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, the names of its members too. No deeper than the JSON of a request may be."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield name
+            yield from _texts(one)
