@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -132,6 +131,6 @@ def _first(streams: Sequence[Stream], event: re.Pattern[bytes]) -> float:
 
 
 def _newest_usage(thread: ThreadFolder) -> dict[str, Any]:
-    newest = thread.page_runs(stored.NEWEST).items[0][1]
-    usage: dict[str, Any] = json.loads(newest)["usage"]
+    newest = thread.page_runs(stored.NEWEST).items[0][0]
+    usage: dict[str, Any] = thread.load_run(newest)["usage"]
     return usage

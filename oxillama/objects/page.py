@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
+
+#: Of what is sent, so much is held in memory for one client. What is larger leaves in pieces from where it lies.
+MAX_HELD_BYTES = 256 * 1024
+
+
+class Part(Protocol):
+    """An object in wire form that is too large to be held."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """It, in pieces."""
+
+
+#: An object in wire form.
+Sendable = bytes | Part
 
 
 @dataclass(frozen=True)
@@ -27,22 +43,36 @@ class Page:
     """Objects in wire form, in the asked order, and whether more follow.
 
     Attributes:
-        items: pairs of id and JSON bytes.
+        items: pairs of id and object. Together no more than MAX_HELD_BYTES of them are in memory.
         has_more: whether the list goes on beyond this page.
     """
 
-    items: list[tuple[str, bytes]]
+    items: list[tuple[str, Sendable]]
     has_more: bool
 
-    def to_bytes(self) -> bytes:
+    def wire_form(self) -> Sendable:
         """The list envelope; both ids are null when it is empty (behaviour.md, section 10)."""
+        held = [item for _, item in self.items if isinstance(item, bytes)]
+        return _BEGINNING + b",".join(held) + self._end() if len(held) == len(self.items) else self
+
+    def pieces(self) -> Iterator[bytes]:
+        """The list envelope in pieces."""
+        yield _BEGINNING
+        for index, (_, item) in enumerate(self.items):
+            if index:
+                yield b","
+            if isinstance(item, bytes):
+                yield item
+            else:
+                yield from item.pieces()
+        yield self._end()
+
+    def _end(self) -> bytes:
         first, last = (self.items[0][0], self.items[-1][0]) if self.items else (None, None)
-        return b'{"object":"list","data":[%b],"first_id":%b,"last_id":%b,"has_more":%b}' % (
-            b",".join(item for _, item in self.items),
-            _json_id(first),
-            _json_id(last),
-            b"true" if self.has_more else b"false",
-        )
+        return b'],"first_id":%b,"last_id":%b,"has_more":%b}' % (_json_id(first), _json_id(last), b"true" if self.has_more else b"false")
+
+
+_BEGINNING = b'{"object":"list","data":['
 
 
 def _json_id(object_id: str | None) -> bytes:

@@ -18,6 +18,7 @@ from oxillama.store.file_system import refuse_network_file_system
 from oxillama.store.layout import Layout, ThreadLayout
 from oxillama.store.records import parsed
 from oxillama.store.run_queue import RunQueue
+from oxillama.store.stored import Scratch
 from oxillama.store.threads import LockedThread, ThreadFolder
 
 #: Raised when the layout changes so that older programs could not read it.
@@ -103,6 +104,10 @@ class Store:
     def delete_thread(self, thread: LockedThread) -> None:
         """Delete a Thread and all that is in it."""
         thread.remove(self._layout.trash)
+
+    def scratch(self, content: bytes) -> Scratch:
+        """Put bytes that are to be sent out of memory for as long as their client takes. Raises StoreFull, StoreUnavailable."""
+        return Scratch(self._disk, content)
 
     def check_writable(self) -> None:
         """Raise an error of the store unless something can be written just now: a name and a block, for either may have run out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -9,12 +10,13 @@ import orjson
 from oxillama import ids
 from oxillama.errors import NotFound
 from oxillama.objects.assistant import modified
-from oxillama.objects.page import Page, PageQuery
+from oxillama.objects.page import Page, PageQuery, Sendable
 from oxillama.store import locks
 from oxillama.store.disk import Disk
 from oxillama.store.layout import Layout
 from oxillama.store.paging import SortedIds, read_page
 from oxillama.store.records import parsed, whole
+from oxillama.store.stored import FilePart, read_stored
 
 
 class AssistantStore:
@@ -37,6 +39,13 @@ class AssistantStore:
         except FileNotFoundError:
             raise NotFound("assistant", assistant_id) from None
 
+    def stored(self, project: str, assistant_id: str) -> Sendable:
+        """An Assistant as it is sent. Raises as `get` does."""
+        try:
+            return read_stored(self._disk, self._layout.assistant(project, assistant_id), id=[assistant_id])[0]
+        except FileNotFoundError:
+            raise NotFound("assistant", assistant_id) from None
+
     def update(self, project: str, assistant_id: str, changes: dict[str, Any]) -> bytes:
         """Change fields of an Assistant; its new wire form. Raises NotFound."""
         with locks.exclusive(self._layout.assistants(project)):
@@ -55,10 +64,15 @@ class AssistantStore:
         """A part of the list. A cursor may name one that was deleted; nothing tells that from one that never was."""
         names = (name.removesuffix(".json") for name in self._disk.names(self._layout.assistants(project)))
         known = SortedIds(sorted(filter(ids.is_ours, names)))
-        return read_page(known, query, "assistant", lambda assistant_id, _: self._read_or_none(project, assistant_id))
+        return read_page(
+            known, query, "assistant", lambda assistant_id, _: self._stored_or_none(project, assistant_id), self._place(project)
+        )
 
-    def _read_or_none(self, project: str, assistant_id: str) -> bytes | None:
+    def _place(self, project: str) -> Callable[[str, bytes], Sendable]:
+        return lambda assistant_id, _: FilePart(self._disk, self._layout.assistant(project, assistant_id))
+
+    def _stored_or_none(self, project: str, assistant_id: str) -> Sendable | None:
         try:
-            return self.get(project, assistant_id)
+            return self.stored(project, assistant_id)
         except NotFound:
             return None

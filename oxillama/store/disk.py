@@ -21,6 +21,7 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
 _USUAL_BYTES = 32 * 1024
+_MORE_BYTES = 256 * 1024
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -38,16 +39,24 @@ class Disk:
         self.temporary, self.durable = temporary, durable
         self._counter = itertools.count()
 
-    def read(self, path: str) -> bytes:
-        """A whole file. FileNotFoundError when there is none, or when something on the way is not a directory."""
+    def read(self, path: str, most: int | None = None) -> bytes:
+        """A whole file. FileNotFoundError when there is none, or when something on the way is not a directory.
+
+        Args:
+            path: of the file.
+            most: of one that has more bytes than this, some more than these are read.
+        """
         with naming(path):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 content = os.read(fd, _USUAL_BYTES)
                 # A read of a regular file is short only at its end, and most files end here.
                 if len(content) == _USUAL_BYTES:
-                    while piece := os.read(fd, 1 << 20):
-                        content += piece
+                    pieces, size = [content], len(content)
+                    while (most is None or size <= most) and (piece := os.read(fd, _MORE_BYTES)):
+                        pieces.append(piece)
+                        size += len(piece)
+                    content = b"".join(pieces)
                 return content
             finally:
                 os.close(fd)
@@ -65,6 +74,28 @@ class Disk:
         """A piece of an open file: shorter than asked for at its end."""
         with naming(fd):
             return os.pread(fd, length, position)
+
+    @contextlib.contextmanager
+    def opened(self, path: str) -> Iterator[int]:
+        """A descriptor to read a file from. FileNotFoundError when there is none."""
+        with naming(path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def nameless(self, content: bytes) -> int:
+        """A descriptor of a file that holds this, is in no directory, and goes when it is closed. The caller closes it."""
+        path = self.temporary_path()
+        fd = self.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            self.unlink(path)
+            self.write(fd, content)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def size(self, fd: int) -> int:
         """Bytes in an open file."""
@@ -186,8 +217,10 @@ class Disk:
     def write(self, fd: int, content: bytes) -> None:
         """Write all of it. One system call unless the disk is nearly full."""
         with naming(fd):
-            while content:
-                content = content[os.write(fd, content) :]
+            written, rest = os.write(fd, content), memoryview(content)
+            while written < len(rest):
+                rest = rest[written:]
+                written = os.write(fd, rest)
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut a file to `size` bytes."""

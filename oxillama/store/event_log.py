@@ -8,10 +8,8 @@ from typing import Any
 from oxillama.errors import ClaimLost, CorruptRecord
 from oxillama.objects.stream_event import message_so_far
 from oxillama.store.disk import Disk, naming
+from oxillama.store.event_reader import EventReader, ends_with_frame, last_frame_end
 from oxillama.store.locks import holding
-
-_LONGEST_READ = 256 * 1024
-_FRAME_END = b"\n\n"
 
 
 class EventLog:
@@ -33,7 +31,7 @@ class EventLog:
         try:
             with holding(fd, self.path):
                 size = self._disk.size(fd)
-                whole = size if _ends_with_frame(self._disk, fd, size) else _last_frame_end(self._disk.read_at(fd, size, 0))
+                whole = size if ends_with_frame(self._disk, fd, size) else last_frame_end(self._disk.read_at(fd, size, 0))
                 if whole < size:
                     self._disk.truncate(fd, whole)
                 self._disk.write(fd, frames)
@@ -58,7 +56,7 @@ class EventLog:
             log = self._disk.read(self.path)
         except FileNotFoundError:
             return b""
-        return log[: _last_frame_end(log)]
+        return log[: last_frame_end(log)]
 
     def message_so_far(self, message_id: str) -> dict[str, Any] | None:
         """A Message as far as the log tells it; None when it was never announced. Raises CorruptRecord."""
@@ -74,43 +72,6 @@ class EventLog:
     def writer(self, run_id: str) -> EventWriter:
         """For the runner that owns the run: appends from here on, as long as nobody else does."""
         return EventWriter(self._disk, self.path, run_id)
-
-
-class EventReader:
-    """One reader's descriptor; it stays good when the log is moved away with its thread. Close it."""
-
-    def __init__(self, disk: Disk, fd: int) -> None:
-        self._disk, self._fd = disk, fd
-
-    def read(self, position: int) -> bytes:
-        """Whole frames behind `position`; empty when there are none yet."""
-        data = self._disk.read_at(self._fd, _LONGEST_READ, position)
-        end = _last_frame_end(data)
-        if end == 0 and len(data) == _LONGEST_READ:
-            data = self._disk.read_at(self._fd, self._disk.size(self._fd) - position, position)
-            end = _last_frame_end(data)
-        return data[:end]
-
-    def is_position(self, position: int) -> bool:
-        """Whether a frame can begin at this offset, now or later."""
-        return position <= self._disk.size(self._fd) and _ends_with_frame(self._disk, self._fd, position)
-
-    def last_event_before(self, position: int) -> str | None:
-        """The name of the event that ends at `position`; None at the beginning."""
-        length, start = _LONGEST_READ, -1
-        while start < 0:
-            length = min(2 * length, position)
-            before = self._disk.read_at(self._fd, length, position - length)
-            # Two bytes before the frame end the one before it; the first frame has none.
-            start = before.rfind(b"\n\nevent: ", 0, -1)
-            if length == position:
-                break
-        frame = before[start + 2 if start >= 0 else 0 :]
-        return frame.removeprefix(b"event: ").partition(b"\n")[0].decode("ascii", "replace") or None
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self._fd)
 
 
 class EventWriter:
@@ -136,12 +97,3 @@ class EventWriter:
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self._fd)
-
-
-def _ends_with_frame(disk: Disk, fd: int, position: int) -> bool:
-    return position == 0 or disk.read_at(fd, 2, max(position - 2, 0)) == _FRAME_END
-
-
-def _last_frame_end(data: bytes) -> int:
-    end = data.rfind(_FRAME_END)
-    return 0 if end < 0 else end + len(_FRAME_END)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import orjson
 
 from oxillama import ids
-from oxillama.objects.page import Page, PageQuery
+from oxillama.objects.page import MAX_HELD_BYTES, Page, PageQuery, Sendable
 from oxillama.store import legacy, line_counts
 from oxillama.store.disk import Disk
 from oxillama.store.layout import ThreadLayout
@@ -15,6 +15,7 @@ from oxillama.store.line_reader import LineReader
 from oxillama.store.lines import Lines
 from oxillama.store.paging import read_page
 from oxillama.store.records import parsed, whole
+from oxillama.store.stored import FilePart, Scratch, looking_at
 
 _TOMBSTONE = b'"object":"thread.message.deleted"'
 
@@ -62,6 +63,20 @@ class MessageLog:
         resolve = self._resolver()
         return line if resolve is None else resolve(message_id, line)
 
+    def sendable(self, message_id: str) -> Sendable | None:
+        """A Message as it is sent, or None."""
+        message = self.get(message_id)
+        return message if message is None or len(message) <= MAX_HELD_BYTES else self.place(message_id, message)
+
+    def place(self, message_id: str, message: bytes) -> Sendable:
+        """Where a Message lies that is too large to be held: beside the log, in it, or nowhere yet as it is sent."""
+        overlay = self._layout.overlay(message_id)
+        if self._disk.exists(overlay):
+            return FilePart(self._disk, overlay)
+        with self._lines.reader() as reader:
+            span = None if ids.is_legacy(message_id) else reader.span(message_id)
+        return Scratch(self._disk, message) if span is None else FilePart(self._disk, self._layout.messages, span[0], len(message))
+
     def has_held(self, message_id: str) -> bool:
         """Whether there is such a Message, or was before it was deleted: a cursor may name it."""
         return self.find(message_id) is not None or self.get(message_id) is not None
@@ -78,10 +93,10 @@ class MessageLog:
         """A part of the list, with the Message that a run is writing at its end."""
         writing = self._being_written(None)
         resolve = self._resolver()
-        with self._lines.reader() as reader:
+        with self._lines.reader() as reader, looking_at(reader.size):
             if writing is None:
-                return read_page(reader, query, "message", resolve)
-            return read_page(_Followed(reader, writing), query, "message", resolve)
+                return read_page(reader, query, "message", resolve, self.place)
+            return read_page(_Followed(reader, writing), query, "message", resolve, self.place)
 
     def newest_first(self) -> Iterator[bytes]:
         """All Messages of the log, newest first, in wire form."""

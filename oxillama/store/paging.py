@@ -8,7 +8,7 @@ from typing import Protocol
 
 from oxillama import ids
 from oxillama.errors import NotFound
-from oxillama.objects.page import Page, PageQuery
+from oxillama.objects.page import MAX_HELD_BYTES, Page, PageQuery, Sendable
 
 
 class Sequence(Protocol):
@@ -52,7 +52,13 @@ class SortedIds:
         return bisect_left(self._ids, object_id, key=ids.order_of), bisect_right(self._ids, object_id, key=ids.order_of)
 
 
-def read_page(items: Sequence, query: PageQuery, noun: str, resolve: Callable[[str, bytes], bytes | None] | None) -> Page:
+def read_page(
+    items: Sequence,
+    query: PageQuery,
+    noun: str,
+    resolve: Callable[[str, bytes], Sendable | None] | None,
+    place: Callable[[str, bytes], Sendable],
+) -> Page:
     """The part of a list that `query` asks for (behaviour.md, section 10).
 
     Args:
@@ -60,6 +66,7 @@ def read_page(items: Sequence, query: PageQuery, noun: str, resolve: Callable[[s
         query: limit, order and cursors.
         noun: what the list holds, for the error.
         resolve: id and stored object to the object as it is sent, or None to pass over it; None where all are sent as they are stored.
+        place: id and object in wire form to where it lies, for what cannot be held in memory besides the rest of the page.
 
     Raises:
         NotFound: a cursor names something that never was in the list.
@@ -76,8 +83,8 @@ def read_page(items: Sequence, query: PageQuery, noun: str, resolve: Callable[[s
     # `before` alone asks for the page that ends just before it, so that one is read from its end.
     from_the_end = query.before is not None and query.after is None
     walk = items.forward if ascending != from_the_end else items.backward
-    found: list[tuple[str, bytes]] = []
-    has_more = False
+    found: list[tuple[str, Sendable]] = []
+    has_more, held = False, 0
     for object_id, stored in walk(low, high):
         value = stored if resolve is None else resolve(object_id, stored)
         if value is None:
@@ -85,6 +92,10 @@ def read_page(items: Sequence, query: PageQuery, noun: str, resolve: Callable[[s
         if len(found) == query.limit:
             has_more = True
             break
+        if isinstance(value, bytes):
+            held += len(value)
+            if held > MAX_HELD_BYTES:
+                value = place(object_id, value)
         found.append((object_id, value))
     if from_the_end:
         found.reverse()

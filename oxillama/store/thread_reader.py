@@ -11,7 +11,7 @@ from oxillama import ids
 from oxillama.errors import CorruptRecord, NotFound
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.page import Page, PageQuery
+from oxillama.objects.page import MAX_HELD_BYTES, Page, PageQuery, Sendable
 from oxillama.store import legacy
 from oxillama.store.disk import Disk
 from oxillama.store.event_log import EventLog
@@ -21,6 +21,7 @@ from oxillama.store.message_log import MessageLog
 from oxillama.store.paging import Sequence, SortedIds, read_page
 from oxillama.store.records import parsed
 from oxillama.store.run_queue import RunQueue
+from oxillama.store.stored import FilePart, Scratch, read_stored
 
 
 class ThreadReader:
@@ -69,9 +70,17 @@ class ThreadReader:
             raise NotFound("run", run_id)
         return run
 
-    def read_run(self, run_id: str) -> bytes:
-        """A Run in wire form. Raises as `stored_run` does."""
-        return self.stored_run(run_id)[0]
+    def sendable_run(self, run_id: str) -> tuple[Sendable, str]:
+        """A Run as it is sent, and its status. Raises as `stored_run` does."""
+        run = self._sendable_run(run_id)
+        if run is None:
+            self.require()
+            raise NotFound("run", run_id)
+        return run
+
+    def read_run(self, run_id: str) -> Sendable:
+        """A Run as it is sent. Raises as `stored_run` does."""
+        return self.sendable_run(run_id)[0]
 
     def load_run(self, run_id: str) -> dict[str, Any]:
         """A Run. Raises as `stored_run` does."""
@@ -81,7 +90,7 @@ class ThreadReader:
         """A part of the list of Runs. Raises NotFound for the thread or an unknown cursor."""
         self.require()
         with self._runs_in_order() as run_ids:
-            return read_page(run_ids, query, "run", lambda run_id, _: _wire_form(self._run_or_none(run_id)))
+            return read_page(run_ids, query, "run", lambda run_id, _: _first(self._sendable_run(run_id)), self._place_of_run)
 
     def active_run(self) -> dict[str, Any] | None:
         """The Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
@@ -93,13 +102,13 @@ class ThreadReader:
                     return run if run["status"] in run_object.ACTIVE else None
         return None
 
-    def read_step(self, run_id: str, step_id: str) -> bytes:
-        """A RunStep in wire form. Raises NotFound, for the run when that is what is missing."""
-        step = self._step_or_none(run_id, step_id)
+    def read_step(self, run_id: str, step_id: str) -> Sendable:
+        """A RunStep as it is sent. Raises NotFound, for the run when that is what is missing."""
+        step = self._sendable_step(run_id, step_id)
         if step is None:
             self.read_run(run_id)
             raise NotFound("run step", step_id)
-        return step[0]
+        return step
 
     def page_steps(self, run_id: str, query: PageQuery) -> Page:
         """A part of the list of a Run's steps. Raises NotFound for the run or an unknown cursor."""
@@ -108,8 +117,12 @@ class ThreadReader:
             # Steps are never deleted, so one that is not here never was.
             if cursor is not None:
                 self.read_step(run_id, cursor)
+
+        def place(step_id: str, content: bytes) -> Sendable:
+            return self._place(self._layout.run(run_id).step(step_id), step_id, content)
+
         return read_page(
-            SortedIds(self._step_ids(run_id)), query, "run step", lambda step_id, _: _wire_form(self._step_or_none(run_id, step_id))
+            SortedIds(self._step_ids(run_id)), query, "run step", lambda step_id, _: self._sendable_step(run_id, step_id), place
         )
 
     def load_steps(self, run_id: str) -> list[dict[str, Any]]:
@@ -131,7 +144,9 @@ class ThreadReader:
         else:
             details = (step["step_details"] for step in self.load_steps(run_id))
             written = [one["message_creation"]["message_id"] for one in details if one["type"] == "message_creation"]
-        return read_page(SortedIds(written), query, "message", lambda message_id, _: self.messages.get(message_id))
+        return read_page(
+            SortedIds(written), query, "message", lambda message_id, _: self.messages.sendable(message_id), self.messages.place
+        )
 
     def _page_all_messages(self, query: PageQuery) -> Page:
         try:
@@ -142,6 +157,14 @@ class ThreadReader:
         if not page.items:
             self.require()
         return page
+
+    def sendable_message(self, message_id: str) -> Sendable:
+        """A Message as it is sent. Raises as `read_message` does."""
+        message = self.messages.sendable(message_id)
+        if message is None:
+            self.require()
+            raise NotFound("message", message_id)
+        return message
 
     def read_message(self, message_id: str) -> bytes:
         """A Message in wire form. Raises NotFound, for the thread when that is what is missing."""
@@ -165,6 +188,31 @@ class ThreadReader:
             run = legacy.run(parsed(content, path))
             return orjson.dumps(run), run
         return content, parsed(content, path, id=[run_id], thread_id=[self.thread_id], status=run_object.TRANSITIONS)
+
+    def _sendable_run(self, run_id: str) -> tuple[Sendable, str] | None:
+        if ids.is_legacy(run_id):
+            stored = self._run_or_none(run_id)
+            return None if stored is None else (stored[0], stored[1]["status"])
+        try:
+            content, head = read_stored(
+                self._disk, self._layout.run(run_id).status, id=[run_id], thread_id=[self.thread_id], status=run_object.TRANSITIONS
+            )
+        except FileNotFoundError:
+            return None
+        return content, head["status"]
+
+    def _sendable_step(self, run_id: str, step_id: str) -> Sendable | None:
+        step = self._step_or_none(run_id, step_id)
+        return None if step is None else self._place(self._layout.run(run_id).step(step_id), step_id, step[0], MAX_HELD_BYTES)
+
+    def _place_of_run(self, run_id: str, content: bytes) -> Sendable:
+        return self._place(self._layout.run(run_id).status, run_id, content)
+
+    def _place(self, path: str, object_id: str, content: bytes, most: int = 0) -> Sendable:
+        """Where an object lies that is larger than `most` bytes; one of 0.1.3 does not lie anywhere as it is sent."""
+        if len(content) <= most:
+            return content
+        return Scratch(self._disk, content) if ids.is_legacy(object_id) else FilePart(self._disk, path)
 
     def _runs_in_order(self) -> contextlib.AbstractContextManager[Sequence]:
         if ids.is_legacy(self.thread_id) and not self._disk.exists(self._layout.runs_log):
@@ -214,5 +262,5 @@ class ThreadReader:
         return None
 
 
-def _wire_form(stored: tuple[bytes, dict[str, Any]] | None) -> bytes | None:
+def _first(stored: tuple[Sendable, str] | None) -> Sendable | None:
     return None if stored is None else stored[0]

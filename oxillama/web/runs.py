@@ -14,9 +14,9 @@ from oxillama.schemas.runs import CreateRun, CreateThreadAndRun, ModifyRun, Subm
 from oxillama.settings import Settings
 from oxillama.store.records import parsed
 from oxillama.store.threads import ThreadFolder
-from oxillama.web.answers import json_bytes, json_value
 from oxillama.web.busy_wait import when_free
 from oxillama.web.context import context, project, thread_folder
+from oxillama.web.large_answers import json_object, json_stored
 from oxillama.web.parsing import body, list_query
 from oxillama.web.streaming import last_event_id
 
@@ -43,7 +43,7 @@ def create_thread_and_run() -> Response:
 def list_runs(thread_id: str) -> Response:
     """A part of the list."""
     thread = thread_folder(thread_id)
-    return json_bytes(thread.page_runs(list_query("run")).to_bytes())
+    return json_stored(thread.page_runs(list_query("run")).wire_form())
 
 
 @bp.post("/<thread_id>/runs")
@@ -66,9 +66,9 @@ def create_run(thread_id: str) -> Response:
 def get_run(thread_id: str, run_id: str) -> Response:
     """A Run. While it is unfinished, a header tells a polling client when to look again."""
     thread = _thread_of_run(thread_id, run_id)
-    content, run = thread.stored_run(run_id)
-    answer = json_bytes(content)
-    if run["status"] not in run_object.TERMINAL:
+    content, status = thread.sendable_run(run_id)
+    answer = json_stored(content)
+    if status not in run_object.TERMINAL:
         answer.headers["openai-poll-after-ms"] = _POLL_AFTER
     return answer
 
@@ -77,14 +77,14 @@ def get_run(thread_id: str, run_id: str) -> Response:
 def modify_run(thread_id: str, run_id: str) -> Response:
     """Change the given fields of a Run."""
     thread = _thread_of_run(thread_id, run_id)
-    return json_bytes(lifecycle.modify_run(thread, run_id, body(ModifyRun)))
+    return json_stored(lifecycle.modify_run(thread, run_id, body(ModifyRun)))
 
 
 @bp.post("/<thread_id>/runs/<run_id>/cancel")
 def cancel_run(thread_id: str, run_id: str) -> Response:
     """Cancel a Run. Whatever the request's body holds is ignored, as the hosted API did."""
     thread = _thread_of_run(thread_id, run_id)
-    return json_value(lifecycle.cancel_run(context().store, thread, run_id))
+    return json_object(lifecycle.cancel_run(context().store, thread, run_id))
 
 
 @bp.post("/<thread_id>/runs/<run_id>/submit_tool_outputs")
@@ -132,7 +132,7 @@ def _assistant(assistant_id: str) -> dict[str, Any]:
 def _answer(act: Callable[[], tuple[dict[str, Any], int]], *, stream: bool) -> Response:
     """Do `act`, which gives a run and a position in its log, and answer with the run or with what follows in the log."""
     if not stream:
-        return json_value(act()[0])
+        return json_object(act()[0])
     desk = context().streams
     # A stream that there is no room for must be refused before anything is created.
     with desk.reserve() as slot:

@@ -14,7 +14,7 @@ from flask import Response
 from oxillama.errors import InvalidRequest, LimitReached, NotFound, StoreError
 from oxillama.objects import run as run_object
 from oxillama.objects.stream_event import DONE, ENDS, PAUSE, error_event, frames, run_event
-from oxillama.store.event_log import EventReader
+from oxillama.store.event_reader import EventReader
 from oxillama.store.event_tail import Watcher
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.answers import event_stream
@@ -166,6 +166,12 @@ class _Stream:
                     self._position += len(data)
                     if ended:
                         break
+                elif (end := self._reader.large_end(self._position)) is not None:
+                    ended = self._reader.name_at(self._position) in self._ends
+                    yield from self._large(end)
+                    self._position, written = end, time.monotonic()
+                    if ended:
+                        break
                 elif self._desk.stopping:
                     yield error_event("The server is being restarted. The run goes on: list its events or poll it.", "server_restarting")
                     return
@@ -178,6 +184,12 @@ class _Stream:
                     yield keep_alive
         if not self._numbered:
             yield DONE
+
+    def _large(self, end: int) -> Iterator[bytes]:
+        """The pieces of a frame that is larger than one."""
+        assert self._reader is not None
+        yield from self._reader.pieces(self._position, end - 1)
+        yield b"id: %d\n\n" % end if self._numbered else b"\n"
 
     def _is_over(self) -> bool:
         """Whether the event that ends the run lies before the position. Browsers ask again behind it, and must not be told it twice."""
@@ -207,15 +219,15 @@ class _Stream:
         Whoever ends a run writes its status first and then the log, so a log that is not there yet is believed only at the second look.
         """
         try:
-            run = self._thread.load_run(self._run_id)
+            _, status = self._thread.sendable_run(self._run_id)
+            if status not in run_object.TERMINAL or (self._reader is not None and self._reader.has_more(self._position)):
+                return None
+            if self._reader is not None and not self._seen_terminal:
+                self._seen_terminal = True
+                return None
+            return run_event(self._thread.load_run(self._run_id))
         except NotFound:
             return error_event("The thread of this run was deleted.", "thread_deleted")
-        if run["status"] not in run_object.TERMINAL or (self._reader is not None and self._reader.read(self._position)):
-            return None
-        if self._reader is not None and not self._seen_terminal:
-            self._seen_terminal = True
-            return None
-        return run_event(run)
 
 
 def last_event_id(header: str | None, query: str | None) -> int:

@@ -75,8 +75,8 @@ def _objects() -> Iterator[tuple[str, Value]]:
     yield "RunStepObject", {**calling, "step_details": {"type": "tool_calls", "tool_calls": [step.function_call("call_a", "f", "{}")]}}
     for status in ("completed", "failed", "cancelled", "expired"):
         yield "RunStepObject", step.finish(writing, status, usage=usage, last_error=failure if status == "failed" else None)
-    yield "ListMessagesResponse", json.loads(page.Page([], has_more=False).to_bytes())
-    yield "ListMessagesResponse", json.loads(page.Page([(asked["id"], json.dumps(asked).encode())], has_more=True).to_bytes())
+    yield "ListMessagesResponse", json.loads(page.Page([], has_more=False).wire_form())
+    yield "ListMessagesResponse", json.loads(page.Page([(asked["id"], json.dumps(asked).encode())], has_more=True).wire_form())
 
 
 @pytest.mark.parametrize(("kind", "value"), list(_objects()))

@@ -111,10 +111,10 @@ def one(raw: bytes) -> None:
     cursor = data.PickValueInList([now.message_id, run_id, ids.new_id("message"), "msg_" + "0" * 32, "msg_" + "0" * 24])
     order = data.PickValueInList(["asc", "desc"])
     for query in (PageQuery(2, order, None, None), PageQuery(2, order, cursor, None), PageQuery(2, order, None, cursor)):
-        allowed(lambda query=query: folder.page_messages(query).to_bytes())  # type: ignore[misc]
-        allowed(lambda query=query: folder.page_messages(query, run_id).to_bytes())  # type: ignore[misc]
-        allowed(lambda query=query: folder.page_runs(query).to_bytes())  # type: ignore[misc]
-        allowed(lambda query=query: folder.page_steps(run_id, query).to_bytes())  # type: ignore[misc]
+        allowed(lambda query=query: folder.page_messages(query).wire_form())  # type: ignore[misc]
+        allowed(lambda query=query: folder.page_messages(query, run_id).wire_form())  # type: ignore[misc]
+        allowed(lambda query=query: folder.page_runs(query).wire_form())  # type: ignore[misc]
+        allowed(lambda query=query: folder.page_steps(run_id, query).wire_form())  # type: ignore[misc]
     # Of a run and a step the names and statuses are checked, and not that every field is there: who takes one away gets a KeyError.
     forgiven = (KeyError, TypeError) if name.endswith(("status.json", "{step}.json")) else ()
     for act in (

@@ -172,14 +172,14 @@ def test_a_cursor_of_the_originals_shape_that_never_was_is_not_found(things):
 def test_the_envelope():
     one, two = (b'{"id":"msg_1"}', b'{"id":"msg_2"}')
     page = Page([("msg_1", one), ("msg_2", two)], has_more=True)
-    assert orjson.loads(page.to_bytes()) == {
+    assert orjson.loads(page.wire_form()) == {
         "object": "list",
         "data": [{"id": "msg_1"}, {"id": "msg_2"}],
         "first_id": "msg_1",
         "last_id": "msg_2",
         "has_more": True,
     }
-    assert orjson.loads(Page([], has_more=False).to_bytes()) == {
+    assert orjson.loads(Page([], has_more=False).wire_form()) == {
         "object": "list",
         "data": [],
         "first_id": None,
