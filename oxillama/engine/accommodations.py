@@ -26,6 +26,7 @@ OPTIONAL = (
     "max_tokens",
 )
 
+_MUST_CALL = "Call one of the functions in this turn; do not answer in words."
 _JSON_ONLY = "Reply with one JSON value and nothing else."
 
 
@@ -75,11 +76,12 @@ def _named_choice_as_required(body: Body) -> Body:
 
 
 def _choice_as_auto(body: Body) -> Body:
-    """The model chooses whether to call."""
+    """The model chooses whether to call, and is told in words to."""
     choice = body.get("tool_choice")
     if choice in (None, "auto", "none"):
         return body
-    return {**_named_choice_as_required(body), "tool_choice": "auto"}
+    told = roles.with_one_system([*body["messages"], {"role": "system", "content": _MUST_CALL}])
+    return {**_named_choice_as_required(body), "tool_choice": "auto", "messages": told}
 
 
 def _without_strict(body: Body) -> Body:

@@ -9,10 +9,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import aiohttp
-
-from oxillama.engine import faults, refusals
+from oxillama.engine import faults
 from oxillama.engine.answer import Answer
+from oxillama.engine.asking import Asking
 from oxillama.engine.dialect import Dialect
 from oxillama.engine.faults import EngineResponseError
 from oxillama.engine.http_client import EngineHttp
@@ -24,7 +23,7 @@ from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine.properties import EngineProperties
 from oxillama.engine.tokens import TokenKnowledge
 from oxillama.engine_endpoint import EngineEndpoint
-from oxillama.errors import EngineError, EngineRefused, ToolsNotTaken
+from oxillama.errors import EngineError, EngineRefused
 from oxillama.settings import Settings
 
 #: For what is not a completion: the list of models, a token count.
@@ -32,9 +31,6 @@ _QUESTION_SECONDS = 10
 #: Another's engine that is being restarted; one that is not there at all should not be waited for longer.
 _RESTART_SECONDS = 5
 _LOADING_POLL_SECONDS = 0.25
-#: How often one request is put in other words, or to another model, before the engine's refusal stands.
-_MAX_TRIES = 12
-_NO_TOOLS = "The model engine's model does not take tools."
 
 _T = TypeVar("_T")
 
@@ -85,7 +81,7 @@ class ChatCompletionsEngine:
         self._endpoint, self._http = endpoint, EngineHttp(endpoint)
         self._first_token_seconds, self._stall_seconds = first_token_seconds, stall_seconds
         self._wait_seconds, self._restart_seconds = wait_seconds, restart_seconds
-        self._dialect, self._context_tokens = Dialect(), context_tokens
+        self._dialects, self._context_tokens = Dialect(), context_tokens
         self._models = ModelChoice(model_map or {}, lambda: self._question("GET", "/models", None))
         self._properties = EngineProperties(self._ask_root)
         self._tokens = TokenKnowledge(self._ask_root)
@@ -114,8 +110,27 @@ class ChatCompletionsEngine:
         """The answer to a request that is sent once, or with changes that the engine's refusals ask for."""
         # Each time: an engine that was loading before may tell its control tokens now.
         said = await self._markers.break_up({"messages": request.messages, "tools": request.tools})
+        asking = Asking(replace(request, **said), self._models, self._dialects, self._endpoint.secrets)
+        while True:
+            spoke = False
+            try:
+                async with contextlib.aclosing(self._answer(asking.body())) as deltas:
+                    async for delta in deltas:
+                        if not spoke and not isinstance(delta, Activity):
+                            spoke = True
+                            asking.answered()
+                        yield delta
+                return
+            except EngineResponseError as error:
+                # Some begin their answer before they look at what they were asked (LM Studio).
+                if spoke:
+                    raise
+                await asking.refused(error)
+
+    async def _answer(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
+        asked = time.monotonic()
         try:
-            response, asked = await self._open(replace(request, **said))
+            response = await self._http.begin("/chat/completions", body, seconds=self._first_token_seconds)
         except TimeoutError:
             raise faults.too_slow() from None
         async with contextlib.aclosing(Answer(response, asked + self._first_token_seconds, self._stall_seconds).deltas()) as deltas:
@@ -127,14 +142,14 @@ class ChatCompletionsEngine:
         served = self._models.served(model)
         return (
             await self._properties.context_tokens()
-            or self._dialect.of(served).window
+            or self._dialects.of(served).window
             or await self._models.context_tokens(served)
             or self._context_tokens
         )
 
     async def takes_tools(self, model: str) -> bool:
         """Whether `tools` may be sent. An engine that does not say is believed to take them, until it refuses them for this model."""
-        if not self._dialect.of(self._models.served(model)).takes_tools:
+        if not self._dialects.of(self._models.served(model)).takes_tools:
             return False
         return await self._properties.supports_tools() is not False
 
@@ -145,41 +160,6 @@ class ChatCompletionsEngine:
     async def close(self) -> None:
         """Hang up everything."""
         await self._http.close()
-
-    async def _open(self, request: ChatRequest) -> tuple[aiohttp.ClientResponse, float]:
-        """The engine's answer once it began, and when it was asked for: in the words and with the model that this engine knows."""
-        model = self._models.served(request.model)
-        dialect = self._dialect.of(model)
-        for tries_left in reversed(range(_MAX_TRIES)):
-            body = dialect.said(_body(request, model))
-            try:
-                answer, asked = await self._post(body)
-            except EngineResponseError as error:
-                heard = error.without_echo(body)
-                adapted = dialect.after(heard, body) if tries_left else None
-                if adapted is not None:
-                    dialect = adapted
-                elif request.tools and refusals.takes_no_tools(heard):
-                    self._dialect.remember(model, replace(dialect, takes_tools=False))
-                    raise ToolsNotTaken(_NO_TOOLS) from None
-                elif tries_left and faults.is_model_missing(heard):
-                    model = await self._models.instead(request.model, model)
-                    dialect = self._dialect.of(model)
-                else:
-                    self._note_window(model, heard.limits.window)
-                    raise
-            else:
-                self._dialect.remember(model, dialect)
-                return answer, asked
-        raise AssertionError("the last try returns or raises")
-
-    def _note_window(self, model: str, window: int | None) -> None:
-        if window is not None:
-            self._dialect.remember(model, replace(self._dialect.of(model), window=window))
-
-    async def _post(self, body: dict[str, Any]) -> tuple[aiohttp.ClientResponse, float]:
-        asked = time.monotonic()
-        return await self._http.begin("/chat/completions", body, seconds=self._first_token_seconds), asked
 
     async def _question(self, method: str, path: str, body: dict[str, object] | None, base: str | None = None) -> object:
         """A short question besides completions; any failure is an EngineError."""
@@ -208,21 +188,3 @@ class ChatCompletionsEngine:
                 if time.monotonic() >= give_up or not faults.is_loading(error):
                     raise
             await asyncio.sleep(_LOADING_POLL_SECONDS)
-
-
-def _body(request: ChatRequest, model: str) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": request.messages,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "max_tokens": request.max_tokens,
-        "reasoning_effort": request.reasoning_effort,
-    }
-    if request.response_format != "auto":
-        body["response_format"] = request.response_format
-    if request.tools:
-        body |= {"tools": request.tools, "tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
-    return {name: value for name, value in body.items() if value is not None}

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 _MAX_MODELS = 1000
 #: An answer that is cut shorter than this is none.
 _MIN_ANSWER_TOKENS = 16
+_RENAMED = "max_tokens as max_completion_tokens"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ModelDialect:
         window: tokens that prompt and answer may have together; None when no refusal told.
         answer_tokens: that the prompt at hand leaves; None when no refusal told. It is not remembered.
         takes_tools: whether `tools` may be sent at all.
+        new: accommodations that the request at hand brought. They are not remembered as such.
     """
 
     made: frozenset[str] = frozenset()
@@ -35,6 +37,7 @@ class ModelDialect:
     window: int | None = None
     answer_tokens: int | None = None
     takes_tools: bool = True
+    new: frozenset[str] = frozenset()
 
     def said(self, body: Body) -> Body:
         """The request in this model's words."""
@@ -59,7 +62,12 @@ class ModelDialect:
         if told.window:
             return None
         name = refusals.wanted(refusal, body, self.made)
-        return None if name is None else replace(self, made=self.made | {name})
+        if name is None:
+            return None
+        if name == "max_completion_tokens left out" and _RENAMED in self.made - self.new:
+            # Its model, or the engine itself, is another than the one that wanted the newer name.
+            return replace(self, made=self.made - {_RENAMED})
+        return replace(self, made=self.made | {name}, new=self.new | {name})
 
 
 class Dialect:
@@ -72,9 +80,14 @@ class Dialect:
         """What is known of a model."""
         return self._models.get(model) or ModelDialect()
 
+    def note_window(self, model: str, window: int | None) -> None:
+        """Note the context's size that a refusal told; None where it told none."""
+        if window is not None:
+            self.remember(model, replace(self.of(model), window=window))
+
     def remember(self, model: str, learnt: ModelDialect) -> None:
         """Note how a model was asked, once it answered: only then were its refusals really about that."""
-        learnt = replace(learnt, answer_tokens=None)
+        learnt = replace(learnt, answer_tokens=None, new=frozenset())
         new = sorted(learnt.made - self.of(model).made)
         if new:
             log.warning("The engine's model %r does not take every request as it is. From now on: %s.", model[:100], "; ".join(new))

@@ -19,10 +19,19 @@ _REFUSING = frozenset({400, 404, 405, 406, 422, 500, 501, None})
 _TURNS = ("user and assistant in turn",)
 _NO_SYSTEM = ("instructions in the first user message",)
 
+_ROLES = (_TURNS, _NO_SYSTEM)
+
 #: All of these words in the refusal -> accommodations to try, the gentlest first.
 _WORDS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    # Templates of Llama 2, Gemma, Mistral, told by vLLM, llama-server, LM Studio and Hugging Face's TGI.
-    (("roles must alternate",), _TURNS),
+    # Templates of Llama 2, Gemma, Mistral ("roles must alternate"), told by vLLM, llama-server, LM Studio and Hugging Face's TGI
+    # (microsoft/autogen#1037, huggingface/text-generation-inference#3198); Bedrock: "A conversation must start with a user message".
+    (("must alternate",), _TURNS),
+    (("must start with a user message",), _TURNS),
+    # Qwen's template: "No user query found in messages."; Anthropic: "messages: at least one message is required".
+    (("no user query",), _TURNS),
+    (("at least one message",), _TURNS),
+    # Transformers and vLLM: "Cannot set `add_generation_prompt` to True when the last message is from the assistant."
+    (("last message is from the assistant",), _TURNS),
     # Anthropic: "roles must alternate between …", "first message must use the "user" role".
     (("first message", "user"), _TURNS),
     # Perplexity: "Last message must have role `user`" and "user or tool message(s) should alternate with assistant message(s)".
@@ -32,42 +41,50 @@ _WORDS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("expected last role",), _TURNS),
     # Mistral's API: "Unexpected role 'system' after role 'user'".
     (("unexpected role 'system'",), ("one system message", *_NO_SYSTEM)),
+    # And "Unexpected role 'user' after role 'tool'" (onyx-dot-app/onyx#6458, BerriAI/litellm#17761).
     (("unexpected role",), _TURNS),
     # llama-server: "Cannot have 2 or more assistant messages at the end of the list", "Assistant response prefill is incompatible with …".
     (("assistant messages at the end",), _TURNS),
     (("prefill",), _TURNS),
-    # Anthropic, of its newer models: "The conversation must end with a user message".
+    # Anthropic, of its newer models: "The conversation must end with a user message" (ericc-ch/copilot-api#261).
     (("must end with a user message",), _TURNS),
     # Gemini: "Please ensure that multiturn requests alternate between user and model", "… end with a user role".
     (("requests alternate",), _TURNS),
     (("end with a user role",), _TURNS),
-    # Gemini: "Please use a valid role: user, model.", "Developer instruction is not enabled for models/gemma-…".
+    # Gemini: "Please use a valid role: user, model.", "Developer instruction is not enabled for models/gemma-…"
+    # (QuantumNous/new-api#989, the-open-agent/openagent#1666).
     (("valid role",), _NO_SYSTEM),
     (("developer instruction",), _NO_SYSTEM),
-    # Gemma's template: "System role not supported"; Mistral's of old: "Only user and assistant roles are supported!".
+    # Gemma's template: "System role not supported" (sgl-project/sglang#892); Mistral's of old: "Only user and assistant roles are
+    # supported!" (withcatai/node-llama-cpp#263).
     (("system role not supported",), _NO_SYSTEM),
     (("system role is not supported",), _NO_SYSTEM),
     (("only user and assistant roles",), _NO_SYSTEM),
     # OpenAI, of o1-mini and o1-preview: "Unsupported value: 'messages[0].role' does not support 'system' with this model."
     (("role", "does not support 'system'"), _NO_SYSTEM),
     (("role", "does not support 'developer'"), _NO_SYSTEM),
-    # Qwen's template: "System message must be at the beginning."; MiniMax: "invalid chat setting", only one system message.
+    # Qwen's template: "System message must be at the beginning." (vllm-project/vllm#41114, ggml-org/llama.cpp#27367); MiniMax:
+    # "invalid chat setting", only one system message.
     (("system message must be",), ("one system message", *_NO_SYSTEM)),
     (("multiple system messages",), ("one system message", *_NO_SYSTEM)),
-    # Anthropic: "`temperature` and `top_p` cannot both be specified for this model."
+    # Anthropic: "`temperature` and `top_p` cannot both be specified for this model." (BerriAI/litellm#15097)
     (("temperature", "top_p", "both"), ("top_p left out", "temperature left out")),
-    # Ollama: "\"llama3.2\" does not support thinking".
+    # Ollama: "\"llama3.2\" does not support thinking" (Gitlawb/openclaude#1371), "think value \"low\" is not supported for this model".
     (("support thinking",), ("reasoning_effort left out",)),
     (("thinking", "not supported"), ("reasoning_effort left out",)),
+    (("think value",), ("reasoning_effort left out",)),
     # LM Studio: "'response_format.type' must be 'json_schema' or 'text'" for json_object; "Invalid tool_choice type: 'object'.
-    # Supported string values: none, auto, required".
+    # Supported string values: none, auto, required" (lmstudio-ai/lmstudio-bug-tracker#189, #307 and #670).
     (("response_format.type",), ("response_format as json_object", "response_format in words")),
     (("invalid tool_choice type",), ("tool_choice as required", "tool_choice as auto", "tool_choice left out")),
     # vLLM: "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"; see `takes_no_tools`.
-    # Moonshot: "tool_choice 'required' is incompatible with thinking enabled".
+    # Moonshot: "tool_choice 'required' is incompatible with thinking enabled"; DashScope: "The tool_choice parameter does not support being
+    # set to required or object in thinking mode" (cloudwego/eino#994).
     (("tool_choice", "required"), ("tool_choice as auto", "tool_choice left out")),
-    # DeepSeek: "This response_format type is unavailable now".
+    # DeepSeek: "This response_format type is unavailable now" (khoj-ai/khoj#1336).
     (("response_format type is unavailable",), ("response_format as json_object", "response_format in words")),
+    # SiliconFlow: "Json mode is not supported for this model." (egoist/chatwise-releases#141)
+    (("json mode", "not supported"), ("response_format in words",)),
     # Groq: "json mode cannot be combined with tool/function calling".
     (("json mode cannot be combined",), ("response_format in words",)),
     # OpenRouter, for `tool_choice`: "No endpoints found that support the provided 'tool_choice' value".
@@ -90,14 +107,17 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     **{name: (f"{name} left out",) for name in ("stream_options", "parallel_tool_calls", "temperature", "top_p", "reasoning_effort")},
     # Ollama's, Anthropic's and OpenRouter's names for the same.
     "reasoning": ("reasoning_effort left out",),
+    # xAI: "Model grok-… does not support parameter reasoningEffort." (chenyme/grok2api#814)
+    "reasoningeffort": ("reasoning_effort left out",),
     "include_usage": ("stream_options left out",),
 }
 
 #: A refusal with these is about what the caller wrote, and leaving it out would give another answer than was asked for.
 _CALLERS_OWN = ("invalid schema", "invalid_json_schema", "invalid_function_parameters")
 
-#: Ollama: "… does not support tools". OpenRouter: "No endpoints found that support tool use". Groq: "`tool calling` is not supported with
-#: this model". vLLM: "… tool choice requires --enable-auto-tool-choice …". LiteLLM: "… does not support parameters: ['tools']".
+#: Ollama: "… does not support tools" (ollama/ollama#14795). OpenRouter: "No endpoints found that support tool use"
+#: (pydantic/pydantic-ai#2896). Groq: "`tool calling` is not supported with this model". vLLM: "… tool choice requires
+#: --enable-auto-tool-choice …" (vllm-project/vllm#9986). LiteLLM: "… does not support parameters: ['tools']" (BerriAI/litellm#14163).
 _NO_TOOLS = (
     ("does not support tools",),
     ("support tool use",),
@@ -130,10 +150,22 @@ def wanted(said: EngineResponseError, body: Body, made: Iterable[str]) -> str | 
     return None
 
 
-def takes_no_tools(said: EngineResponseError) -> bool:
-    """Whether the model takes no tools at all, so that functions have to be described in its prompt."""
+def takes_no_tools(said: EngineResponseError, body: Body) -> bool:
+    """Whether the model takes no tools at all, so that functions have to be described in its prompt.
+
+    Args:
+        said: a refusal that asks for no accommodation.
+        body: of the request as it was sent.
+    """
+    results = any(message["role"] == "tool" for message in body["messages"])
+    if said.status not in _REFUSING or not (results or body.get("tools")):
+        return False
     text = _text(said)
-    return said.status in _REFUSING and any(all(word in text for word in words) for words in _NO_TOOLS)
+    if any(all(word in text for word in words) for words in _NO_TOOLS):
+        return True
+    # The roles are as strict as they can be. What is left that a template refuses are calls and their results: Gemma's
+    # (huggingface/text-generation-inference#3198), and Gemini's "Role 'tool' is not supported" (genkit-ai/genkit#5780).
+    return results and ("role 'tool'" in text or any(all(word in text for word in words) for words, names in _WORDS if names in _ROLES))
 
 
 def _candidates(said: EngineResponseError, text: str) -> Iterator[str]:

@@ -14,6 +14,8 @@ Message = dict[str, Any]
 OPENING: Message = {"role": "user", "content": "Hello."}
 #: Stands behind a closing message of the assistant, which such engines would continue or refuse.
 CLOSING: Message = {"role": "user", "content": "Please go on."}
+#: Stands between a result and a message of the user, where only the assistant may speak after a result.
+HEARD: Message = {"role": "assistant", "content": "I have the result."}
 
 _INSTRUCTIONS = ("system", "developer")
 
@@ -40,7 +42,8 @@ def without_system(messages: list[Message]) -> list[Message]:
 def in_turns(messages: list[Message]) -> list[Message]:
     """User and assistant in turn, behind the instructions: neighbours of one role joined, a user first and last.
 
-    Results of tools keep their places: each answers a call by its id, and what follows them is the assistant's turn.
+    Results of tools keep their places: each answers a call by its id, and what follows them is the assistant's turn
+    (onyx-dot-app/onyx#6458).
     """
     instructions = [message for message in messages if message["role"] in _INSTRUCTIONS]
     turns = _joined([message for message in messages if message["role"] not in _INSTRUCTIONS])
@@ -48,7 +51,16 @@ def in_turns(messages: list[Message]) -> list[Message]:
         turns = [OPENING, *turns]
     if not turns or turns[-1]["role"] == "assistant":
         turns = [*turns, CLOSING]
-    return instructions + turns
+    return instructions + _with_turn_after_results(turns)
+
+
+def _with_turn_after_results(turns: list[Message]) -> list[Message]:
+    whole: list[Message] = []
+    for message in turns:
+        if whole and whole[-1]["role"] == "tool" and message["role"] == "user":
+            whole.append(HEARD)
+        whole.append(message)
+    return whole
 
 
 def with_text_for_calls(messages: list[Message]) -> list[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from raw_engine import Connection, RawEngine, Script, raw_engine
 
 from oxillama.engine.chat_completions import ChatCompletionsEngine
 from oxillama.engine.interface import ChatRequest, TextDelta
+from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine_endpoint import EngineEndpoint
 from oxillama.errors import EngineRefused
 
@@ -79,3 +81,105 @@ def test_a_caller_teaches_nothing_in_the_engines_name(saying: str) -> None:
         assert await engine.takes_tools("m")
 
     against(quoting, run)
+
+
+CALLED = [
+    QUESTION,
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+    {"role": "tool", "tool_call_id": "c", "content": "12:00"},
+]
+
+
+def begins_before_it_looks(connection: Connection) -> None:
+    """LM Studio's way: a stream is begun, then the template refuses."""
+    connection.begin_stream()
+    if len(connection.request.body["messages"]) > 1:
+        connection.delta(role="assistant")
+        connection.chunk(error={"message": "Error rendering prompt with jinja template: Conversation roles must alternate"})
+    else:
+        connection.delta(content="fine")
+        connection.delta("stop")
+        connection.done()
+
+
+def test_a_refusal_inside_the_stream_is_one() -> None:
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        for _ in range(2):
+            assert await text(engine, request(messages=[QUESTION, QUESTION])) == "fine"
+        assert [len(body["messages"]) for body in server.bodies] == [2, 1, 1]
+
+    against(begins_before_it_looks, run)
+
+
+def test_what_is_refused_after_the_answer_began_is_not_asked_again() -> None:
+    def answer(connection: Connection) -> None:
+        connection.begin_stream()
+        connection.delta(content="fi")
+        connection.chunk(error={"message": "Conversation roles must alternate", "code": 400})
+
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        with pytest.raises(EngineRefused):
+            await text(engine, request(messages=[QUESTION, QUESTION]))
+        assert len(server.bodies) == 1
+
+    against(answer, run)
+
+
+@pytest.mark.parametrize("words", ["Conversation roles must alternate user/assistant/...", "Only user and assistant roles are supported!"])
+def test_a_template_without_calls_gets_them_in_words(words: str) -> None:
+    """Gemma's: the first turn may have called all the same."""
+
+    def answer(connection: Connection) -> None:
+        if any(message["role"] == "tool" for message in connection.request.body["messages"]):
+            connection.answer(400, {"error": {"message": words}})
+        else:
+            connection.begin_stream()
+            connection.delta(content='{"answer": "fine"}')
+            connection.delta("stop")
+            connection.done()
+
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        prompted = PromptedTools(engine, unless=engine.takes_tools)
+        for _ in range(2):
+            async with aclosing(prompted.stream(request(messages=CALLED, tools=[function("f")]))) as deltas:
+                assert "".join([delta.text async for delta in deltas if isinstance(delta, TextDelta)]) == "fine"
+        assert ["tools" in body for body in server.bodies] == [True, False, False]
+
+    against(answer, run)
+
+
+def test_without_prompted_tools_the_engines_own_words_are_told() -> None:
+    def answer(connection: Connection) -> None:
+        connection.answer(400, {"error": {"message": "gemma3:4b does not support tools"}})
+
+    async def run(engine: ChatCompletionsEngine, _server: RawEngine) -> None:
+        with pytest.raises(EngineRefused, match="gemma3:4b does not support tools"):
+            await text(engine, request(tools=[function("f")]))
+
+    against(answer, run)
+
+
+def test_the_name_of_the_limit_is_learnt_in_both_directions() -> None:
+    taken = "max_completion_tokens"
+
+    def answer(connection: Connection) -> None:
+        refused = {"max_tokens", "max_completion_tokens"} & connection.request.body.keys() - {taken}
+        if refused:
+            place = ["body", refused.pop()]
+            connection.answer(422, {"detail": [{"type": "extra_forbidden", "loc": place, "msg": "Extra inputs are not permitted"}]})
+        else:
+            fine(connection)
+
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        nonlocal taken
+        assert await text(engine, request(max_tokens=5)) == "fine"
+        taken = "max_tokens"
+        for _ in range(2):
+            assert await text(engine, request(max_tokens=5)) == "fine"
+        names = [next(name for name in body if name.startswith("max_")) for body in server.bodies]
+        assert names == ["max_tokens", "max_completion_tokens", "max_completion_tokens", "max_tokens", "max_tokens"]
+        taken = "neither"
+        assert await text(engine, request(max_tokens=5)) == "fine"
+        assert not {"max_tokens", "max_completion_tokens"} & server.bodies[-1].keys()
+
+    against(answer, run)

@@ -79,6 +79,18 @@ def said(message: str, status: int | None = 400, **more: Any) -> EngineResponseE
         (said("json mode cannot be combined with tool/function calling"), "response_format in words"),
         (said("No endpoints found that support the provided 'tool_choice' value.", 404), "tool_choice as auto"),
         (said("Provider returned error", metadata={"raw": '{"message":"temperature is deprecated for this model"}'}), "temperature left out"),
+        # xAI, DashScope, SiliconFlow, DeepInfra
+        (said("Model grok-4.20-0309-reasoning does not support parameter reasoningEffort."), "reasoning_effort left out"),
+        (said("The tool_choice parameter does not support being set to required or object in thinking mode"), "tool_choice as auto"),
+        (said("Thinking mode does not support this tool_choice"), "tool_choice as required"),
+        (said("Json mode is not supported for this model."), "response_format in words"),
+        (said("json_object response format is not supported for model: Step-3.5-Flash", 405), "response_format in words"),
+        # Templates of Qwen, Bedrock, Transformers
+        (said("System message must be at the beginning.", 500), NO_SYSTEM),
+        (said("A conversation must start with a user message."), TURNS),
+        # LiteLLM and OpenRouter, around what others said
+        (said('litellm.BadRequestError: OpenAIException - {"error":{"message":"roles must alternate"}}'), TURNS),
+        (EngineResponseError(400, {"message": "Provider returned error", "metadata": {"raw": '{"detail":[{"loc":["body","top_p"]}]}'}}), "top_p left out"),
         # What the caller wrote, what nobody can say in other words, and what is no refusal.
         (said("Invalid schema for response_format 'f': 'additionalProperties' is required", param="response_format"), None),
         (said("The image is too large."), None),
@@ -95,6 +107,9 @@ def test_what_a_refusal_asks_for(refusal, expected):
         said("Cannot have 2 or more assistant messages at the end of the list."),
         said('messages: first message must use the "user" role'),
         said("Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant"),
+        said("This model does not support assistant message prefill. The conversation must end with a user message."),
+        said("Cannot set `add_generation_prompt` to True when the last message is from the assistant."),
+        said("No user query found in messages."),
     ],
 )
 def test_a_conversation_that_the_assistant_begins_or_ends(refusal):
@@ -116,6 +131,7 @@ def test_a_named_choice_in_weaker_words():
     assert (required["tool_choice"], required["tools"]) == ("required", TOOLS[:1])
     auto = accommodations.apply(BODY, ["tool_choice as required", "tool_choice as auto"])
     assert (auto["tool_choice"], auto["tools"]) == ("auto", TOOLS[:1])
+    assert auto["messages"][0]["content"].startswith("Be brief.\n\nCall one of the functions")
 
 
 def test_a_form_in_words():

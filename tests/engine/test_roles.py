@@ -46,6 +46,10 @@ def result(text, call_id="call_1"):
             [user("a"), assistant(None, tool_calls=[CALL, CALL]), result("1"), result("2")],
             [user("a"), assistant(None, tool_calls=[CALL, CALL]), result("1"), result("2")],
         ),
+        (
+            [user("a"), assistant(None, tool_calls=[CALL]), result("1"), user("b"), user("c")],
+            [user("a"), assistant(None, tool_calls=[CALL]), result("1"), roles.HEARD, user("b\n\nc")],
+        ),
     ],
 )
 def test_in_turns(messages, expected):
