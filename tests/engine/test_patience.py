@@ -153,6 +153,8 @@ def test_one_that_nobody_can_connect_to_is_waited_for() -> None:
 
 def test_one_that_dies_of_a_request_is_asked_again_when_it_is_back() -> None:
     def die(connection: Connection) -> None:
+        # Closing alone would let the accept that is under way take one more connection.
+        dying.listener.shutdown(socket.SHUT_RDWR)
         dying.listener.close()
 
     with raw_engine(ANSWER, listening=False) as back, raw_engine(die) as dying:
