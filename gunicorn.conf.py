@@ -1,5 +1,7 @@
 """gunicorn's settings for the web workers. Threads, because streams are long; a time-out on every socket, because clients vanish."""
 
+import contextlib
+import ctypes
 import os
 import resource
 import sys
@@ -49,6 +51,15 @@ def on_starting(arbiter):
     parent_death.die_with_supervisor()
 
 
+# glibc keeps what was freed, for each of many threads; with fixed thresholds large blocks go back to the system at once.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE_BLOCK_BYTES = 512 * 1024
+
+
 def post_fork(_arbiter, worker):
-    """In a worker: go when the master goes, however it went."""
+    """In a worker: go when the master goes, however it went, and give memory back."""
     parent_death.die_with_parent(worker.ppid)
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES), (_M_TRIM_THRESHOLD, _LARGE_BLOCK_BYTES), (_M_ARENA_MAX, 2)):
+            mallopt(option, value)

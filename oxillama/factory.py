@@ -9,7 +9,7 @@ from oxillama.store import Store
 from oxillama.web import assistants, error_handlers, health, messages, models, pass_through, runs, steps, threads
 from oxillama.web.application import Api
 from oxillama.web.base_urls import AZURE, OPENAI
-from oxillama.web.body_room import BodyRoom
+from oxillama.web.body_room import VALUE_SHARES, BodyRoom
 from oxillama.web.context import Context
 from oxillama.web.engine_state import EngineState
 from oxillama.web.hang_up import HangUpWatch
@@ -30,7 +30,9 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     streams = StreamDesk(settings.max_streams)
-    room = BodyRoom(arriving=settings.threads * settings.max_body_bytes, parsed=2 * settings.max_body_bytes)
+    room = BodyRoom(
+        arriving=settings.threads * settings.max_body_bytes, parsed=settings.max_body_bytes, shares=store.value_shares(VALUE_SHARES)
+    )
     hang_ups = HangUpWatch(lambda: streams.stopping)
     app.extensions["oxillama"] = Context(settings, store, streams, hang_ups, room, EngineState(settings))
     error_handlers.register(app)

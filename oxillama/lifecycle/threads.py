@@ -81,11 +81,11 @@ def require_free(thread: LockedThread, adding: str) -> None:
 
     A run that is active and not in the queue is entered again, so that recovery finds it: a copy of the data may lack the entry.
     """
-    active = thread.active_run()
-    if active is not None:
-        if thread.queue.load(active["id"]) is None:
-            thread.queue.save(ActiveRun(active["id"], thread.project, thread.thread_id, active["expires_at"]))
-        raise ThreadBusy(thread.thread_id, active["id"], adding)
+    run_id = thread.active_run_id()
+    if run_id is not None:
+        if thread.queue.load(run_id) is None:
+            thread.queue.save(ActiveRun(run_id, thread.project, thread.thread_id, thread.load_run(run_id)["expires_at"]))
+        raise ThreadBusy(thread.thread_id, run_id, adding)
 
 
 def require_room(thread: LockedThread | None, adding: int, most: int) -> None:

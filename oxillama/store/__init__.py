@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 
-from oxillama.errors import CorruptRecord, StoreUnavailable
+from oxillama.errors import CorruptRecord, StoreFull, StoreUnavailable
 from oxillama.store.assistants import AssistantStore
 from oxillama.store.disk import Disk, naming
 from oxillama.store.file_system import refuse_network_file_system
 from oxillama.store.layout import Layout, ThreadLayout
 from oxillama.store.records import parsed
 from oxillama.store.run_queue import RunQueue
+from oxillama.store.shares import Shares
 from oxillama.store.stored import Scratch
 from oxillama.store.threads import LockedThread, ThreadFolder
 
@@ -104,6 +105,13 @@ class Store:
     def delete_thread(self, thread: LockedThread) -> None:
         """Delete a Thread and all that is in it."""
         thread.remove(self._layout.trash)
+
+    def value_shares(self, count: int) -> Shares:
+        """The room for values of large objects that all processes share, in so many parts."""
+        with contextlib.suppress(StoreUnavailable, StoreFull):
+            # So that no request makes a file that was not there.
+            self._disk.touch(self._layout.values)
+        return Shares(self._disk, self._layout.values, count)
 
     def scratch(self, content: bytes) -> Scratch:
         """Put bytes that are to be sent out of memory for as long as their client takes. Raises StoreFull, StoreUnavailable."""

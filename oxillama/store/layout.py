@@ -30,6 +30,7 @@ class Layout:
     def __init__(self, root: str) -> None:
         self.root = root
         self.format = join(root, "format.json")
+        self.values = join(root, "values.lock")
         self.temporary = join(root, "tmp")
         self.trash = join(root, "trash")
         self.runners = join(root, "runners")

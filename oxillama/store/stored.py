@@ -38,6 +38,13 @@ class FilePart:
     start: int = 0
     length: int | None = None
 
+    def size(self) -> int:
+        """How many bytes it has. Raises as `pieces` does."""
+        if self.length is not None:
+            return self.length
+        with self.disk.opened(self.path) as fd:
+            return self.disk.size(fd)
+
     def pieces(self) -> Iterator[bytes]:
         """It, in pieces of PIECE_BYTES. Raises FileNotFoundError when it was deleted meanwhile, and errors of the store."""
         with self.disk.opened(self.path) as fd:

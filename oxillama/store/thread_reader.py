@@ -93,13 +93,18 @@ class ThreadReader:
             return read_page(run_ids, query, "run", lambda run_id, _: _first(self._sendable_run(run_id)), self._place_of_run)
 
     def active_run(self) -> dict[str, Any] | None:
-        """The Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
+        """The Run that keeps the thread busy."""
+        run_id = self.active_run_id()
+        stored = None if run_id is None else self._run_or_none(run_id)
+        return None if stored is None else stored[1]
+
+    def active_run_id(self) -> str | None:
+        """The id of the Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
         with self._run_ids.reader() as run_ids:
             for run_id, _ in run_ids.backward(0, run_ids.end()):
-                stored = self._run_or_none(run_id)
+                stored = self._sendable_run(run_id)
                 if stored is not None:
-                    _, run = stored
-                    return run if run["status"] in run_object.ACTIVE else None
+                    return run_id if stored[1] in run_object.ACTIVE else None
         return None
 
     def read_step(self, run_id: str, step_id: str) -> Sendable:
@@ -249,15 +254,15 @@ class ThreadReader:
 
     def _message_being_written(self, wanted: str | None) -> tuple[str, bytes] | None:
         """The Message that the active run has begun and not finished, as far as it has come; None when it is not the wanted one."""
-        run = self.active_run()
-        if run is None:
+        run_id = self.active_run_id()
+        if run_id is None:
             return None
-        for step in reversed(self.load_steps(run["id"])):
+        for step in reversed(self.load_steps(run_id)):
             if step["type"] == "message_creation" and step["status"] == "in_progress":
                 message_id = step["step_details"]["message_creation"]["message_id"]
                 if wanted not in (None, message_id):
                     return None
-                message = self.events(run["id"]).message_so_far(message_id)
+                message = self.events(run_id).message_so_far(message_id)
                 return None if message is None else (message_id, orjson.dumps(message))
         return None
 

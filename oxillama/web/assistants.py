@@ -10,7 +10,7 @@ from oxillama.schemas.assistants import CreateAssistant, ModifyAssistant
 from oxillama.web.answers import json_value
 from oxillama.web.context import context, project
 from oxillama.web.large_answers import json_stored
-from oxillama.web.parsing import body, list_query
+from oxillama.web.parsing import body, list_query, make_room_for
 
 bp = Blueprint("assistants", __name__, url_prefix="/assistants")
 
@@ -37,7 +37,9 @@ def get_assistant(assistant_id: str) -> Response:
 def modify_assistant(assistant_id: str) -> Response:
     """Change the given fields of an Assistant."""
     ids.check("assistant", assistant_id, "assistant_id")
-    return json_stored(context().store.assistants.update(project(), assistant_id, body(ModifyAssistant)))
+    assistants, values = context().store.assistants, body(ModifyAssistant)
+    make_room_for(assistants.stored(project(), assistant_id))
+    return json_stored(assistants.update(project(), assistant_id, values))
 
 
 @bp.delete("/<assistant_id>")

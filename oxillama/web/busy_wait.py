@@ -58,7 +58,7 @@ def when_free(thread: ThreadFolder, act: Callable[[], _T]) -> _T:
 def _becomes_free(thread: ThreadFolder, deadline: float) -> bool:
     streams, client = context().streams, client_socket()
     while not (streams.stopping or has_gone(client)):
-        if thread.active_run() is None:
+        if thread.active_run_id() is None:
             return True
         if time.monotonic() >= deadline:
             return False

@@ -11,7 +11,7 @@ from oxillama.errors import InvalidRequest
 from oxillama.schemas.loading import object_of
 from oxillama.settings import Settings
 from oxillama.web.multipart import with_model
-from oxillama.web.parsing import form_body, json_body
+from oxillama.web.parsing import done_with_values, form_body, json_body
 
 _FORM = "multipart/form-data"
 #: What is not streamed may take as long as the SDKs wait by default (behaviour.md, section 1).
@@ -71,7 +71,11 @@ def _json_for_engine(settings: Settings, model: str | None) -> tuple[bytes, bool
                 "We could not parse the JSON body of your request: it is nested too deeply, or a number is too long."
             ) from None
     # Speech has a word of its own for it.
-    return content or b"{}", values.get("stream") is True or values.get("stream_format") == "sse"
+    may_stream = values.get("stream") is True or values.get("stream_format") == "sse"
+    # The engine may take minutes for its answer, and nobody needs them meanwhile.
+    del parsed, values
+    done_with_values()
+    return content or b"{}", may_stream
 
 
 def _served(settings: Settings, asked: str | None) -> str | None:

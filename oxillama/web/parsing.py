@@ -12,14 +12,17 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from oxillama import ids
 from oxillama.errors import InvalidRequest, LimitReached
-from oxillama.objects.page import PageQuery
+from oxillama.objects.page import PageQuery, Sendable
 from oxillama.schemas.loading import RequestSchema, load
 from oxillama.schemas.pages import message_query, page_query
+from oxillama.store.stored import FilePart
 from oxillama.web.body_room import SMALL_BYTES
 from oxillama.web.context import context
 from oxillama.web.headers import WHEN_DONE
 
 _JSON = "application/json"
+#: Where an ExitStack stands that holds the room for values of this request, and for how many bytes of JSON that is.
+_VALUES = "oxillama.values"
 
 
 def body(schema: type[RequestSchema]) -> dict[str, Any]:
@@ -99,8 +102,35 @@ def _read(to_be_parsed: bool) -> bytes:
     if request.content_length is not None and len(content) < length:
         raise OSError("the client went away")
     if to_be_parsed and len(content) > SMALL_BYTES:
-        _when_done().enter_context(room.parsing(len(content)))
+        make_room(len(content))
     return bytes(content)
+
+
+def make_room(count: int) -> None:
+    """Hold room for the values of so many more bytes of JSON until the request is done, or `done_with_values`. Little needs none.
+
+    Raises:
+        LimitReached: others do not make room in time.
+    """
+    if count > SMALL_BYTES:
+        values, held = request.environ.get(_VALUES) or (contextlib.ExitStack(), 0)
+        # What is held already is given back first: nobody may wait for room that others hold who wait, too.
+        values.close()
+        values.enter_context(context().body_room.parsing(held + count))
+        request.environ[_VALUES] = values, held + count
+        _when_done().callback(values.close)
+
+
+def make_room_for(stored: Sendable) -> None:
+    """The same for what is going to be read of a stored object. Raises as `make_room` does."""
+    if isinstance(stored, FilePart):
+        make_room(stored.size())
+
+
+def done_with_values() -> None:
+    """Give the room for values back before the request is done: of its body, bytes are left."""
+    if _VALUES in request.environ:
+        request.environ.pop(_VALUES)[0].close()
 
 
 def _when_done() -> contextlib.ExitStack:

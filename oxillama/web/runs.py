@@ -17,7 +17,7 @@ from oxillama.store.threads import ThreadFolder
 from oxillama.web.busy_wait import when_free
 from oxillama.web.context import context, project, thread_folder
 from oxillama.web.large_answers import json_object, json_stored
-from oxillama.web.parsing import body, list_query
+from oxillama.web.parsing import body, list_query, make_room_for
 from oxillama.web.streaming import last_event_id
 
 bp = Blueprint("runs", __name__, url_prefix="/threads")
@@ -77,13 +77,16 @@ def get_run(thread_id: str, run_id: str) -> Response:
 def modify_run(thread_id: str, run_id: str) -> Response:
     """Change the given fields of a Run."""
     thread = _thread_of_run(thread_id, run_id)
-    return json_stored(lifecycle.modify_run(thread, run_id, body(ModifyRun)))
+    values = body(ModifyRun)
+    make_room_for(thread.read_run(run_id))
+    return json_stored(lifecycle.modify_run(thread, run_id, values))
 
 
 @bp.post("/<thread_id>/runs/<run_id>/cancel")
 def cancel_run(thread_id: str, run_id: str) -> Response:
     """Cancel a Run. Whatever the request's body holds is ignored, as the hosted API did."""
     thread = _thread_of_run(thread_id, run_id)
+    make_room_for(thread.read_run(run_id))
     return json_object(lifecycle.cancel_run(context().store, thread, run_id))
 
 
@@ -92,6 +95,7 @@ def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
     """Give a Run the outputs of its tool calls."""
     thread = _thread_of_run(thread_id, run_id)
     values = body(SubmitToolOutputs)
+    make_room_for(thread.read_run(run_id))
 
     def submit() -> tuple[dict[str, Any], int]:
         return lifecycle.submit_tool_outputs(context().store, thread, run_id, values["tool_outputs"])
@@ -126,7 +130,10 @@ def _limits(settings: Settings) -> dict[str, int]:
 
 
 def _assistant(assistant_id: str) -> dict[str, Any]:
-    return parsed(context().store.assistants.get(project(), ids.check("assistant", assistant_id, "assistant_id")), assistant_id)
+    assistants, project_id = context().store.assistants, project()
+    stored = assistants.stored(project_id, ids.check("assistant", assistant_id, "assistant_id"))
+    make_room_for(stored)
+    return parsed(stored if isinstance(stored, bytes) else assistants.get(project_id, assistant_id), assistant_id)
 
 
 def _answer(act: Callable[[], tuple[dict[str, Any], int]], *, stream: bool) -> Response:

@@ -101,7 +101,9 @@ class Check:
             os.path.basename(path) for path in (layout.temporary, layout.trash, layout.runners, layout.queue, layout.projects)
         )
         # The process manager's file has the mode that its umask gives, and holds a number; a mounted file system has a lost+found.
-        for _ in entries(findings, layout.root, files=r"format\.json", folders=folders, ignored=r"supervisord\.pid|lost\+found"):
+        for _ in entries(
+            findings, layout.root, files=r"format\.json", folders=folders, ignored=r"supervisord\.pid|values\.lock|lost\+found"
+        ):
             pass
         found = read_object(findings, self._disk, layout.format, {})
         self._is_known = found is not None and found.get("format") == FORMAT
