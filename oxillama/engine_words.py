@@ -42,7 +42,10 @@ def told(body: object, levels: int = _MAX_LEVELS) -> str:
     if isinstance(body, list):
         return "; ".join(filter(None, (told(one, levels - 1) for one in body)))
     if isinstance(body, dict):
-        return next((told(body[name], levels - 1) for name in ("message", "error", "detail", "msg") if body.get(name)), "")
+        # OpenRouter says only "Provider returned error" itself (charmbracelet/crush#279).
+        metadata = body.get("metadata")
+        told_to_it = told(metadata.get("raw"), levels - 1) if isinstance(metadata, dict) else ""
+        return told_to_it or next((told(body[name], levels - 1) for name in ("message", "error", "detail", "msg") if body.get(name)), "")
     return ""
 
 

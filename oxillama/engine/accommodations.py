@@ -20,8 +20,6 @@ OPTIONAL = (
     "temperature",
     "top_p",
     "reasoning_effort",
-    "tool_choice",
-    "response_format",
     "max_completion_tokens",
     "max_tokens",
 )
@@ -36,6 +34,13 @@ def _json_object(body: Body) -> Body:
     if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
         return body
     return {**body, "response_format": {"type": "json_object"}, "messages": _told_form(body["messages"], wanted)}
+
+
+def _any_object(body: Body) -> Body:
+    """`json_object` as a `json_schema` that any object fits (webai-at-home/webai-at-home#219)."""
+    if body.get("response_format") != {"type": "json_object"}:
+        return body
+    return {**body, "response_format": {"type": "json_schema", "json_schema": {"name": "object", "schema": {"type": "object"}}}}
 
 
 def _form_in_words(body: Body) -> Body:
@@ -84,6 +89,14 @@ def _choice_as_auto(body: Body) -> Body:
     return {**_named_choice_as_required(body), "tool_choice": "auto", "messages": told}
 
 
+def _without_choice(body: Body) -> Body:
+    """No `tool_choice`; and no functions either, where none may be called."""
+    changed = without("tool_choice")(body)
+    if body.get("tool_choice") == "none":
+        changed = without("parallel_tool_calls")(without("tools")(changed))
+    return changed
+
+
 def _without_strict(body: Body) -> Body:
     """Functions and form without `strict`."""
     changed = dict(body)
@@ -109,11 +122,13 @@ def _messages(change: Callable[[list[Body]], list[Body]]) -> Callable[[Body], Bo
 CHANGES: dict[str, Callable[[Body], Body]] = {
     "strict left out": _without_strict,
     "response_format as json_object": _json_object,
+    "json_object as json_schema": _any_object,
     "response_format in words": _form_in_words,
     "max_tokens as max_completion_tokens": _completion_limit_renamed,
     "tool_choice as required": _named_choice_as_required,
     "tool_choice as auto": _choice_as_auto,
-    **{f"{name} left out": without(name) for name in OPTIONAL if name != "response_format"},
+    "tool_choice left out": _without_choice,
+    **{f"{name} left out": without(name) for name in OPTIONAL},
     "content beside calls as text": _messages(roles.with_text_for_calls),
     "one system message": _messages(roles.with_one_system),
     "user and assistant in turn": _messages(roles.in_turns),

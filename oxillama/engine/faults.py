@@ -38,7 +38,8 @@ _MODEL_MISSING = re.compile(
 )
 _NO_IMAGES = re.compile(
     r"image input is not supported|not a multimodal model|does not support image|missing data required for image|at most 0 image"
-    r"|image_url is only supported",
+    r"|image_url is only supported"
+    r"|found that support image input",  # OpenRouter, see `is_model_missing`
     re.IGNORECASE,
 )
 
@@ -79,7 +80,12 @@ class EngineResponseError(Exception):
 
 
 def is_model_missing(said: EngineResponseError) -> bool:
-    """Whether the engine says that it does not have the model that was asked for."""
+    """Whether the engine says that it does not have the model that was asked for.
+
+    OpenRouter's 404 may say that the model is there and takes no images or tools (openclaw/openclaw#99079).
+    """
+    if "endpoints found that support" in said.message.lower():
+        return False
     return said.status == 404 or "model_not_found" in said.code or (said.status == 400 and bool(_MODEL_MISSING.search(said.message)))
 
 

@@ -75,7 +75,7 @@ _WORDS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("think value",), ("reasoning_effort left out",)),
     # LM Studio: "'response_format.type' must be 'json_schema' or 'text'" for json_object; "Invalid tool_choice type: 'object'.
     # Supported string values: none, auto, required" (lmstudio-ai/lmstudio-bug-tracker#189, #307 and #670).
-    (("response_format.type",), ("response_format as json_object", "response_format in words")),
+    (("response_format.type",), ("json_object as json_schema", "response_format as json_object", "response_format in words")),
     (("invalid tool_choice type",), ("tool_choice as required", "tool_choice as auto", "tool_choice left out")),
     # vLLM: "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"; see `takes_no_tools`.
     # Moonshot: "tool_choice 'required' is incompatible with thinking enabled"; DashScope: "The tool_choice parameter does not support being

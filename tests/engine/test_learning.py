@@ -183,3 +183,47 @@ def test_the_name_of_the_limit_is_learnt_in_both_directions() -> None:
         assert not {"max_tokens", "max_completion_tokens"} & server.bodies[-1].keys()
 
     against(answer, run)
+
+
+def test_a_model_that_takes_no_images_is_not_a_missing_one() -> None:
+    def answer(connection: Connection) -> None:
+        connection.answer(404, {"error": {"message": "No endpoints found that support image input", "code": 404}})
+
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        with pytest.raises(EngineRefused, match="does not take images"):
+            await text(engine, request())
+        assert len(server.requests) == 1
+
+    against(answer, run)
+
+
+def test_where_no_function_may_be_called_none_is_offered_to_an_engine_that_takes_no_choice() -> None:
+    def answer(connection: Connection) -> None:
+        if "tool_choice" in connection.request.body:
+            connection.answer(400, {"error": {"message": "Unsupported parameter: 'tool_choice'", "param": "tool_choice"}})
+        else:
+            fine(connection)
+
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        assert await text(engine, request(tools=[function("f")], tool_choice="none")) == "fine"
+        assert not {"tools", "tool_choice", "parallel_tool_calls"} & server.bodies[-1].keys()
+        assert await text(engine, request(tools=[function("f")])) == "fine"
+        assert "tools" in server.bodies[-1]
+
+    against(answer, run)
+
+
+def test_any_object_is_asked_for_as_a_schema_where_only_schemas_are_taken() -> None:
+    """LM Studio, lmstudio-ai/lmstudio-bug-tracker#189."""
+
+    def answer(connection: Connection) -> None:
+        if connection.request.body["response_format"]["type"] == "json_object":
+            connection.answer(400, {"error": "'response_format.type' must be 'json_schema' or 'text'"})
+        else:
+            fine(connection)
+
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        assert await text(engine, request(response_format={"type": "json_object"})) == "fine"
+        assert server.bodies[-1]["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+    against(answer, run)

@@ -43,6 +43,13 @@ def test_the_words_are_found_however_they_are_wrapped(body: object) -> None:
     assert "THE WORDS" in RefusalWords.of(body).sentences
 
 
+def test_what_a_provider_told_openrouter_is_told_on() -> None:
+    error = WRAPPED[0]["error"]  # type: ignore[call-overload, index]
+    assert EngineResponseError(400, error).message == "THE WORDS"
+    assert EngineResponseError(400, {**error, "metadata": {"raw": ""}}).message == "Provider returned error"
+    assert EngineResponseError(400, {**error, "metadata": {"provider_name": "x"}}).message == "Provider returned error"
+
+
 @pytest.mark.parametrize(
     ("body", "names"),
     [
