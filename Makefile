@@ -18,6 +18,7 @@ test-crashes:
 test-generated:
 	@scripts/setup dev
 	GENERATED_REQUESTS=$${GENERATED_REQUESTS:-10000} .venv/bin/python -m pytest tests/contract/test_generated.py --hypothesis-show-statistics
+	HOSTILE_SCHEMAS=$${HOSTILE_SCHEMAS:-200} .venv/bin/python -m pytest tests/engine/test_hostile_schemas.py
 
 # Other orders each time; RACES=100 tries twice as many of them.
 test-races:

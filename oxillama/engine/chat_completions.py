@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from oxillama.engine import faults
+from oxillama.engine.affordable import AffordableForms
 from oxillama.engine.answer import Answer
 from oxillama.engine.asking import Asking
 from oxillama.engine.dialect import Dialect
@@ -46,10 +47,13 @@ def connect(settings: Settings) -> Engine:
         restart_seconds=_RESTART_SECONDS,
         context_tokens=settings.context_tokens,
     )
+    if settings.embedded:
+        affordable = AffordableForms(engine)
+        # Measured with xllamacpp 2026.10: even where the template takes tools, it does not hold the model to a tool choice.
+        return affordable if settings.engine_tools == "native" else PromptedTools(affordable)
     if settings.engine_tools == "native":
         return engine
-    if settings.engine_tools == "prompted" or settings.embedded:
-        # Measured with xllamacpp 2026.10: even where the template takes tools, it does not hold the model to a tool choice.
+    if settings.engine_tools == "prompted":
         return PromptedTools(engine)
     return PromptedTools(engine, unless=engine.takes_tools)
 

@@ -21,6 +21,10 @@ _SEVERAL = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 #: A string with one of these is as long as that says.
 _SAYS_HOW_LONG = frozenset({"maxLength", "enum", "const", "pattern", "format"})
+#: What says nothing of its form.
+_ABOUT_A_STRING = frozenset({"type", "title", "description", "default", "examples"})
+#: Where the parameters of a function lie, and a string that has no bound of its own. No function's name holds a space.
+_ARGUMENTS, _PLAIN_STRING = "arguments_of_", "plain string"
 _COMBINED = frozenset({"anyOf", "oneOf", "allOf", "$ref"})
 
 
@@ -43,10 +47,10 @@ def reply_format(request: ChatRequest) -> dict[str, Any]:
     functions = [tool["function"] for tool in request.tools if tool["function"]["name"] != repeated]
     if isinstance(request.tool_choice, dict):
         functions = [function for function in functions if function["name"] == request.tool_choice["function"]["name"]]
-    definitions: dict[str, Any] = {}
+    definitions: dict[str, Any] = {_PLAIN_STRING: {"type": "string", "maxLength": LONGEST_STRING}}
     replies = []
     for function in functions:
-        place = f"arguments_of_{function['name']}"
+        place = f"{_ARGUMENTS}{function['name']}"
         definitions[place] = _bounded(_moved(function.get("parameters") or {"type": "object", "properties": {}}, f"#/$defs/{place}"))
         replies.append(_exactly({"name": {"const": function["name"]}, "arguments": {"$ref": f"#/$defs/{place}"}}))
     if is_answer_allowed(request):
@@ -55,6 +59,14 @@ def reply_format(request: ChatRequest) -> dict[str, Any]:
             definitions["answer"] = _moved(wanted, "#/$defs/answer")
         replies.append(_exactly({"answer": {"type": "string"} if wanted is None else {"$ref": "#/$defs/answer"}}))
     return {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": {"anyOf": replies, "$defs": definitions}}}
+
+
+def arguments(schema: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of each function by its name, out of a `reply_format`; none out of any other schema."""
+    definitions = schema.get("$defs")
+    if not isinstance(definitions, dict) or _PLAIN_STRING not in definitions:
+        return {}
+    return {place.removeprefix(_ARGUMENTS): part for place, part in definitions.items() if place.startswith(_ARGUMENTS)}
 
 
 def _repeated(messages: list[dict[str, Any]]) -> str | None:
@@ -106,6 +118,9 @@ def _bounded(schema: Any, *, alone: bool = True) -> Any:
     parts_alone = alone and "allOf" not in schema
     bounded = _inside(schema, lambda inner: _bounded(inner, alone=parts_alone))
     kinds = schema.get("type")
+    if kinds == "string" and not schema.keys() - _ABOUT_A_STRING:
+        # One rule for all: llama.cpp writes out each character that a bounded string may have.
+        return {"$ref": f"#/$defs/{_PLAIN_STRING}"}
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if "string" in kinds and not _SAYS_HOW_LONG & schema.keys():
         bounded["maxLength"] = max(LONGEST_STRING, schema.get("minLength", 0))

@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from marshmallow import Schema, ValidationError, fields, missing
 
 from oxillama.schemas import problems
 
 #: Far more than any JSON schema needs, and less than the 254 levels that orjson can write.
 _DEEPEST = 100
+#: Of a function, a format, or other JSON of the caller's own: it goes into every prompt. 128 tools may so have more than a body.
+MAX_SCHEMA_BYTES = 256 * 1024
 
 METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
 
@@ -128,12 +131,12 @@ class FreeJson(Checked):
     noun, accepts = "object", (dict,)
 
     def check(self, value: dict[str, Any]) -> None:
-        """Deeper than it can be written again."""
+        """Deeper than it can be written again, or too large."""
         layer: list[Any] = [value]
         for _ in range(_DEEPEST):
             layer = [child for node in layer for child in _children(node)]
             if not layer:
-                return
+                return _check_size(value, MAX_SCHEMA_BYTES)
         raise problems.too_deep(_DEEPEST).error()
 
 
@@ -161,18 +164,22 @@ class Object(Checked):
     Args:
         schema: the schema.
         filled: make the object, with its schema's defaults, when it is not given.
+        max_bytes: of its JSON.
     """
 
     noun, accepts = "object", (dict,)
 
-    def __init__(self, schema: type[Schema], *, filled: bool = False, **kwargs: Any) -> None:
-        self._schema = schema()
+    def __init__(self, schema: type[Schema], *, filled: bool = False, max_bytes: int | None = None, **kwargs: Any) -> None:
+        self._schema, self._max_bytes = schema(), max_bytes
         if filled:
             kwargs["load_default"] = lambda: self._schema.load({})
         super().__init__(**kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> dict[str, Any]:
-        return self._schema.load(super()._deserialize(value, attr, data, **kwargs))
+        loaded: dict[str, Any] = self._schema.load(super()._deserialize(value, attr, data, **kwargs))
+        if self._max_bytes is not None:
+            _check_size(loaded, self._max_bytes)
+        return loaded
 
 
 class Variants(Checked):
@@ -259,6 +266,12 @@ def check_under(key: str, field: Checked, value: Any) -> None:
         field.deserialize(value)
     except ValidationError as error:
         raise ValidationError({key: error.messages}) from None
+
+
+def _check_size(value: dict[str, Any], most: int) -> None:
+    length = len(orjson.dumps(value))
+    if length > most:
+        raise problems.too_large(most, length).error()
 
 
 def _children(node: Any) -> list[Any]:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from oxillama.schemas.fields import Boolean, Choice, Decimal, FreeJson, Identifier, Integer, Metadata, Object, String, StringOr, Variants
+from oxillama.schemas.fields import (
+    MAX_SCHEMA_BYTES,
+    Boolean,
+    Choice,
+    Decimal,
+    FreeJson,
+    Identifier,
+    Integer,
+    Metadata,
+    Object,
+    String,
+    StringOr,
+    Variants,
+)
 from oxillama.schemas.loading import RequestSchema, TypedSchema
 from oxillama.schemas.tools import tools
 
@@ -23,7 +36,7 @@ class JsonSchema(RequestSchema):
 class JsonSchemaFormat(TypedSchema):
     """The answer is JSON by a schema."""
 
-    json_schema = Object(JsonSchema, required=True)
+    json_schema = Object(JsonSchema, required=True, max_bytes=MAX_SCHEMA_BYTES)
 
 
 class AutoTruncation(TypedSchema):

@@ -113,6 +113,12 @@ def too_deep(most: int) -> Problem:
     return Problem("invalid_value", "Invalid '{path}': object too deep. Expected at most {most} levels of nesting.", {"most": most})
 
 
+def too_large(most: int, length: int) -> Problem:
+    """An object with more JSON in it than it may have."""
+    text = "Invalid '{path}': object too large. Expected at most {most} bytes of JSON, but got {length} bytes instead."
+    return Problem("object_above_max_size", text, {"most": most, "length": length})
+
+
 def out_of_range(noun: str, value: float, *, least: float | None, most: float | None) -> Problem | None:
     """An `integer` or `decimal` below `least` or above `most`; None when it is neither."""
     if least is not None and value < least:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from oxillama.schemas.fields import (
+    MAX_SCHEMA_BYTES,
     Array,
     Boolean,
     Choice,
@@ -39,7 +40,7 @@ class Function(RequestSchema):
 class FunctionTool(TypedSchema):
     """A tool that the caller runs."""
 
-    function = Object(Function, required=True)
+    function = Object(Function, required=True, max_bytes=MAX_SCHEMA_BYTES)
 
 
 class RankingOptions(RequestSchema):

@@ -54,14 +54,16 @@ def asked(engine_settings: settings.Settings, *requests: ChatRequest) -> list[di
 
     async def run() -> None:
         engine = connect(engine_settings)
-        inner: Any = engine if isinstance(engine, ChatCompletionsEngine) else engine._engine  # type: ignore[attr-defined]
-        post_body = inner._post
+        inner: Any = engine
+        while not isinstance(inner, ChatCompletionsEngine):
+            inner = inner._engine
+        answer = inner._answer
 
-        async def listen(body: dict[str, Any]) -> Any:
+        def listen(body: dict[str, Any]) -> Any:
             bodies.append(body)
-            return await post_body(body)
+            return answer(body)
 
-        inner._post = listen
+        inner._answer = listen
         for request in requests:
             async with aclosing(engine.stream(request)) as stream:
                 async for _ in stream:

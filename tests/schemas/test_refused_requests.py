@@ -486,3 +486,36 @@ def test_an_error_does_not_send_a_long_request_back():
 def test_braces_of_the_caller_are_only_text():
     assert problem(ModifyThread, {"{path}{0}": 1})[0] == "Unknown parameter: '{path}{0}'."
     assert problem(CreateMessage, {"role": "{path}", "content": "a"})[0].startswith("Invalid value: '{path}'.")
+
+
+LARGE = {"description": "x" * (256 * 1024)}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"model": "m", "tools": [FUNCTION, {"type": "function", "function": {"name": "f", **LARGE}}]}, "tools[1].function"),
+        ({"model": "m", "tools": [{"type": "function", "function": {"name": "f", "parameters": LARGE}}]}, "tools[0].function.parameters"),
+        (
+            {"model": "m", "response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": LARGE}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"model": "m", "response_format": {"type": "json_schema", "json_schema": {"name": "f", **LARGE}}}, "response_format.json_schema"),
+        (
+            {"model": "m", "tools": [{"type": "file_search", "file_search": {"ranking_options": {"hybrid_search": LARGE}}}]},
+            "tools[0].file_search.ranking_options.hybrid_search",
+        ),
+    ],
+)
+@pytest.mark.parametrize("schema", [CreateAssistant, ModifyAssistant])
+def test_a_schema_has_at_most_256_kilobytes(schema, body, param):
+    message, at, code = problem(schema, body)
+    assert (at, code) == (param, "object_above_max_size")
+    assert message.startswith(f"Invalid '{param}': object too large. Expected at most 262144 bytes of JSON, but got 262")
+
+
+def test_a_schema_may_have_nearly_256_kilobytes():
+    function = {"name": "f", "description": "x" * 120_000, "parameters": {"description": "x" * 140_000}}
+    assert (
+        load(CreateAssistant, {"model": "m", "tools": [{"type": "function", "function": function}] * 3})["tools"][0]["type"] == "function"
+    )
