@@ -65,6 +65,8 @@ class Answer:
             for chunk in self._sound(self._decoder.end()):
                 for delta in self._read(chunk):
                     yield delta
+            for delta in self._reader.rest():
+                yield delta
         finally:
             self._response.close()
         yield Finished(self._reason(), self._reader.usage)

@@ -9,11 +9,19 @@ from typing import Any
 
 from oxillama import engine_words
 from oxillama.engine import faults
-from oxillama.engine.interface import Activity, CallDelta, Delta, RefusalDelta, TextDelta, TokenUsage
+from oxillama.engine.interface import Activity, CallDelta, Delta, ReasoningDelta, RefusalDelta, TextDelta, TokenUsage
+from oxillama.engine.think_tags import ThinkTagSplitter
 from oxillama.errors import EngineAnswerUnusable
 
-#: what some engines say -> what the API says
-_REASONS = {"function_call": "tool_calls", "max_tokens": "length", "max_length": "length", "safety": "content_filter"}
+#: What some engines say -> what the API says. Whatever else they say, as `eos`, `end_turn` or `stop_sequence`, is `stop`.
+_REASONS = {
+    **dict.fromkeys(("function_call", "tool_use", "tool_call"), "tool_calls"),
+    **dict.fromkeys(("max_tokens", "max_length", "model_length", "max_output_tokens", "context_length"), "length"),
+    **dict.fromkeys(
+        ("safety", "refusal", "recitation", "blocklist", "prohibited_content", "spii", "sensitive", "content_filtered", "guardrail"),
+        "content_filter",
+    ),
+}
 #: Characters of a function's name; the API allows 64.
 _MAX_NAME = 256
 #: Calls in one answer; a run has no more functions than that.
@@ -22,7 +30,10 @@ _MAX_CALLS = 128
 _MOST_TOKENS = 2**53
 _KNOWN_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 #: reasons which mean that the answer is not whole
-_FAILURES = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
+_FAILURES = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "malformed_function_call", "network_error", "unknown_error"})
+#: Where engines put what a model thinks; the first that is there, for some say it twice. DeepSeek, vLLM, llama.cpp; OpenRouter, Groq,
+#: Ollama. OpenRouter wants its `reasoning_details` back as they were.
+_REASONING = ("reasoning_details", "reasoning_content", "reasoning")
 
 
 class ChunkReader:
@@ -40,6 +51,7 @@ class ChunkReader:
         self.spoke = False
         self._calls = _CallNumbers()
         self._halves, self._refusal_halves = Halves(), Halves()
+        self._thoughts = ThinkTagSplitter()
 
     def read(self, chunk: object) -> Iterator[Delta]:
         """What the chunk adds to the answer; `Activity` when that is nothing.
@@ -58,19 +70,41 @@ class ChunkReader:
 
     def _read_choice(self, choice: dict[str, Any]) -> Iterator[Delta]:
         delta = _mapping(choice.get("delta")) or _mapping(choice.get("message"))
-        if text := self._halves.joined(_text(delta.get("content"))):
+        yield from self._read_reasoning(delta)
+        thoughts, text = self._thoughts.split(self._halves.joined(_text(delta.get("content"))))
+        if thoughts:
+            yield ReasoningDelta(None, thoughts)
+        if text:
             yield TextDelta(text)
         if text := self._refusal_halves.joined(_text(delta.get("refusal"))):
             yield RefusalDelta(text)
-        for call in _sequence(delta.get("tool_calls")):
+        calls = _sequence(delta.get("tool_calls"))
+        if calls and (text := self._thoughts.rest()):
+            yield TextDelta(text)
+        for call in calls:
             yield from self._calls.read(_mapping(call))
         if delta.get("function_call"):
             yield from self._calls.read({"index": 0, "function": delta["function_call"]})
-        if _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
-            yield Activity()
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self.reason = self._reason(reason.lower())
+            yield from self.rest()
+
+    def rest(self) -> Iterator[TextDelta]:
+        """What was held back because it might have become a tag, once the answer has ended."""
+        if text := self._thoughts.rest():
+            yield TextDelta(text)
+
+    @staticmethod
+    def _read_reasoning(delta: dict[str, Any]) -> Iterator[ReasoningDelta]:
+        for member in _REASONING:
+            thoughts = delta.get(member)
+            if thoughts and isinstance(thoughts, str | list):
+                yield ReasoningDelta(member, thoughts if isinstance(thoughts, list) else engine_words.sound(thoughts))
+                return
+        # Mistral's models think in parts of their content.
+        if thoughts := [part for part in map(_mapping, _sequence(delta.get("content"))) if part.get("type") in ("thinking", "reasoning")]:
+            yield ReasoningDelta(None, thoughts)
 
     @staticmethod
     def _reason(reason: str) -> str:
@@ -114,9 +148,11 @@ class _CallNumbers:
             arguments = ""
         if not name and not arguments:
             return
-        number = self._number(call.get("index"), call.get("id"), bool(name))
+        call_id = call.get("id")
+        number = self._number(call.get("index"), call_id, bool(name))
         self._last = number
-        yield CallDelta(number, engine_words.sound(name) if name else None, self._halves[number].joined(arguments))
+        told = call_id if name and isinstance(call_id, str) and call_id else None
+        yield CallDelta(number, engine_words.sound(name) if name else None, self._halves[number].joined(arguments), told)
 
     def _number(self, index: object, call_id: object, named: bool) -> int:
         key = index if isinstance(index, int) else None
@@ -134,7 +170,7 @@ class _CallNumbers:
 
 def _usage(value: object) -> TokenUsage | None:
     counts = _mapping(value)
-    if "prompt_tokens" not in counts:
+    if not any(type(counts.get(name)) is int for name in ("prompt_tokens", "completion_tokens")):
         return None
     return TokenUsage(
         _count(counts, "prompt_tokens"),

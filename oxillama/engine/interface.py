@@ -82,12 +82,13 @@ class ReasoningDelta:
     """More of what the model thinks; not part of the answer, and never empty.
 
     Attributes:
-        member: of the assistant's message, in which it came and goes back: `reasoning_content` or `reasoning`.
-        text: what to append.
+        member: of the assistant's message, in which it came and goes back: `reasoning_content`, `reasoning` or `reasoning_details`. None
+            where no engine takes it back.
+        thoughts: text to append, or parts to add.
     """
 
-    member: str
-    text: str
+    member: str | None
+    thoughts: str | list[Any]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def test_a_whole_completion_instead_of_a_stream(content_type: str, indent: int |
     usage = {"prompt_tokens": 3, "completion_tokens": 2}
     whole = {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}], "usage": usage}
     found = heard(sending(json.dumps(whole, indent=indent), content_type), tools=[TOOL])
-    assert found == [TextDelta("Hé"), CallDelta(0, "f", "{}"), Finished("tool_calls", TokenUsage(3, 2))]
+    assert found == [TextDelta("Hé"), CallDelta(0, "f", "{}", "a"), Finished("tool_calls", TokenUsage(3, 2))]
 
 
 def test_a_whole_completion_without_a_reason() -> None:

@@ -17,7 +17,7 @@ from raw_engine import Connection, RawEngine, raw_engine
 
 from oxillama import errors
 from oxillama.engine.chat_completions import ChatCompletionsEngine
-from oxillama.engine.interface import Activity, CallDelta, ChatRequest, Delta, Finished, RefusalDelta, TextDelta, TokenUsage
+from oxillama.engine.interface import Activity, CallDelta, ChatRequest, Delta, Finished, ReasoningDelta, RefusalDelta, TextDelta, TokenUsage
 from oxillama.engine_endpoint import EngineEndpoint
 
 
@@ -388,7 +388,8 @@ def test_reasoning_counts_as_life() -> None:
         connection.delta("stop")
         connection.done()
 
-    assert heard(script, options={"first_token_seconds": 2, "stall_seconds": 2}) == [TextDelta("x"), STOP]
+    thoughts = [ReasoningDelta("reasoning_content", "hm")] * 22
+    assert heard(script, options={"first_token_seconds": 2, "stall_seconds": 2}) == [*thoughts, TextDelta("x"), STOP]
 
 
 def test_silence_after_the_end_is_not_waited_for() -> None:
