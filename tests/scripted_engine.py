@@ -70,13 +70,14 @@ class Call:
 class Reply:
     """A completion, or the beginning of one.
 
-    It is sent in pieces, counted from 0: first each fragment of text, then of refusal; then for each call, the piece that opens it and one
-    for each fragment of its arguments.
+    It is sent in pieces, counted from 0: first each fragment of reasoning, of text, of refusal; then for each call, the piece that opens
+    it and one for each fragment of its arguments.
 
     Attributes:
         text: fragments; none for an empty answer.
         calls: tool calls, after the text.
         refusal: fragments, after the text and before the calls.
+        reasoning: fragments of thoughts, before everything.
         finish: None for `tool_calls` or `stop`, as fits.
         usage: None when the engine does not count.
         delay: seconds before each piece.
@@ -102,6 +103,7 @@ class Reply:
     broken_after: int | None = None
     done: bool = True
     refusal: Sequence[str] = ()
+    reasoning: Sequence[str] = ()
 
     @property
     def finish_reason(self) -> str:
@@ -577,6 +579,8 @@ def _chunk(data: bytes) -> bytes:
 
 def _pieces(reply: Reply) -> Iterator[dict[str, Any]]:
     """The deltas of a reply, in order; see Reply."""
+    for fragment in reply.reasoning:
+        yield {"reasoning_content": fragment}
     for fragment in reply.text:
         yield {"content": fragment}
     for fragment in reply.refusal:

@@ -129,6 +129,7 @@ CHANGES: dict[str, Callable[[Body], Body]] = {
     "tool_choice as auto": _choice_as_auto,
     "tool_choice left out": _without_choice,
     **{f"{name} left out": without(name) for name in OPTIONAL},
+    "reasoning not sent back": _messages(roles.without_reasoning),
     "content beside calls as text": _messages(roles.with_text_for_calls),
     "one system message": _messages(roles.with_one_system),
     "user and assistant in turn": _messages(roles.in_turns),

@@ -105,8 +105,10 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "tool_choice": ("tool_choice as required", "tool_choice as auto", "tool_choice left out"),
     "strict": ("strict left out",),
     **{name: (f"{name} left out",) for name in ("stream_options", "parallel_tool_calls", "temperature", "top_p", "reasoning_effort")},
+    "reasoning_content": ("reasoning not sent back",),
+    "reasoning_details": ("reasoning not sent back",),
     # Ollama's, Anthropic's and OpenRouter's names for the same.
-    "reasoning": ("reasoning_effort left out",),
+    "reasoning": ("reasoning_effort left out", "reasoning not sent back"),
     # xAI: "Model grok-… does not support parameter reasoningEffort." (chenyme/grok2api#814)
     "reasoningeffort": ("reasoning_effort left out",),
     "include_usage": ("stream_options left out",),

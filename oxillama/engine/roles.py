@@ -18,6 +18,7 @@ CLOSING: Message = {"role": "user", "content": "Please go on."}
 HEARD: Message = {"role": "assistant", "content": "I have the result."}
 
 _INSTRUCTIONS = ("system", "developer")
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 
 
 def with_one_system(messages: list[Message]) -> list[Message]:
@@ -66,6 +67,11 @@ def _with_turn_after_results(turns: list[Message]) -> list[Message]:
 def with_text_for_calls(messages: list[Message]) -> list[Message]:
     """An empty text instead of none beside tool calls, for engines that want content to be text."""
     return [{**message, "content": ""} if message.get("content", "") is None else message for message in messages]
+
+
+def without_reasoning(messages: list[Message]) -> list[Message]:
+    """No thoughts sent back, for engines that do not take them."""
+    return [{name: value for name, value in message.items() if name not in _REASONING} for message in messages]
 
 
 def _joined(messages: list[Message]) -> list[Message]:

@@ -16,6 +16,7 @@ from oxillama.objects import step as step_object
 from oxillama.objects.stream_event import call_arguments, call_opened, content_delta, frame, frames, message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.run_queue import ActiveRun
+from oxillama.store.thread_reader import ThreadReader
 
 
 class Claim:
@@ -62,9 +63,9 @@ class Claim:
             return None
 
     def is_wanted(self) -> bool:
-        """Whether the run is still to be worked on. Cheap enough to ask several times a second."""
+        """Whether the run is still to be worked on. Cheap enough to ask several times a second, whatever the run holds."""
         try:
-            return self.thread.load_run(self.run["id"])["status"] == "in_progress"
+            return self.thread.run_status(self.run["id"]) == "in_progress"
         except NotFound:
             return False
 
@@ -115,10 +116,20 @@ class Claim:
         assert self._step is not None
         self._events.append(call_arguments(self._step["id"], index, fragment))
 
-    def require_action(self, calls: list[dict[str, Any]], usage: dict[str, Any]) -> None:
-        """The turn ended in tool calls: wait for their outputs, and let go of the run."""
+    def require_action(self, calls: list[dict[str, Any]], usage: dict[str, Any], private: dict[str, Any] | None = None) -> None:
+        """The turn ended in tool calls: wait for their outputs, and let go of the run.
+
+        Args:
+            calls: as the step shows them.
+            usage: tokens of the turn.
+            private: what the engine is to get back with the calls in the next turn, and no caller sees; see `private_turns`.
+        """
         with self._owned() as (thread, run):
             assert self._step is not None
+            if private:
+                # First: whoever sees the calls may go on with the next turn.
+                turns = private_turns(thread, run["id"])
+                thread.write_private(run["id"], {"turns": {**turns, self._step["id"]: private}})
             step = {**self._step, "step_details": {"type": "tool_calls", "tool_calls": calls}}
             thread.write_step(step)
             counted = replace(self._entry, turn_usage=usage)
@@ -203,6 +214,12 @@ class Claim:
     def _stamp(self) -> int:
         self._last_stamp = max(clock.microseconds(), self._last_stamp + 1)
         return self._last_stamp
+
+
+def private_turns(thread: ThreadReader, run_id: str) -> dict[str, dict[str, Any]]:
+    """What `require_action` kept of a run's turns that ended in calls: the step's id -> its private body."""
+    turns: dict[str, dict[str, Any]] = thread.load_private(run_id).get("turns", {})
+    return turns
 
 
 def queue_again(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[str, Any], told_before: bytes = b"") -> dict[str, Any]:

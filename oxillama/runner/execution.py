@@ -42,7 +42,7 @@ async def execute(claim: Claim, engine: Engine, stopping: Stopping) -> None:
             await asyncio.wait({turn}, timeout=WATCH_SECONDS)
             if turn.done():
                 break
-            if not claim.is_wanted():
+            if not await blocking(claim.is_wanted):
                 await _abort(turn)
                 await blocking(claim.settle)
             elif claim.run["expires_at"] <= clock.now():

@@ -171,7 +171,7 @@ class Runner:
 
     def _is_waiting_for_outputs(self, entry: ActiveRun) -> bool:
         try:
-            return self._store.thread(entry.project, entry.thread_id).load_run(entry.run_id)["status"] == "requires_action"
+            return self._store.thread(entry.project, entry.thread_id).run_status(entry.run_id) == "requires_action"
         except NotFound:
             return False
 

@@ -9,6 +9,7 @@ import orjson
 
 from oxillama.engine.interface import ChatRequest, Engine
 from oxillama.errors import EngineRefused, PromptTooLong
+from oxillama.lifecycle.claim import private_turns
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
 from oxillama.store.threads import ThreadFolder
@@ -48,6 +49,9 @@ class Prompt:
     def __init__(self, engine: Engine, thread: ThreadFolder, run: dict[str, Any]) -> None:
         self._engine, self._thread, self._run = engine, thread, run
         self._steps = thread.load_steps(run["id"])
+        self._own = _own_messages(self._steps, thread, private_turns(thread, run["id"]))
+        self._tools = [_tool(tool) for tool in run["tools"] if tool["type"] == "function"]
+        self._described = [{"content": orjson.dumps(self._tools).decode()}] if self._tools else []
         self._limit: float = float("inf")
         self._context: int | None = None
         self._fixed: list[dict[str, Any]] = []
@@ -67,23 +71,30 @@ class Prompt:
         context = self._context or await self._engine.context_tokens(run["model"]) or _UNKNOWN_CONTEXT_TOKENS
         room = min(context - min(completion_left or _ANSWER_TOKENS, context // 4), prompt_left or context, self._limit)
         system = [{"role": "system", "content": run["instructions"]}] if run["instructions"] else []
-        own = _own_messages(self._steps, self._thread)
-        tools = [_tool(tool) for tool in run["tools"] if tool["type"] == "function"]
-        described = [{"content": orjson.dumps(tools).decode()}] if tools else []
-        self._fixed = system + described + own
+        self._fixed = system + self._described + self._own
         self._history = await self._newest_that_fit(room, must_fit=prompt_left is not None)
+        if completion_left is not None:
+            completion_left = min(completion_left, await self._left_for_answer(context))
         return ChatRequest(
             model=run["model"],
-            messages=system + self._history + own or [_SILENCE],
+            messages=system + self._history + self._own or [_SILENCE],
             temperature=_if_asked_for(run["temperature"]),
             top_p=_if_asked_for(run["top_p"]),
             max_tokens=completion_left,
             response_format=run["response_format"],
-            tools=tools,
-            tool_choice=_tool_choice(run, self._steps, [tool["function"]["name"] for tool in tools]),
+            tools=self._tools,
+            tool_choice=_tool_choice(run, self._steps, [tool["function"]["name"] for tool in self._tools]),
             parallel_tool_calls=run["parallel_tool_calls"],
             reasoning_effort=run["reasoning_effort"],
         )
+
+    async def _left_for_answer(self, context: int) -> int:
+        """Tokens that the prompt leaves of the context, and some in any case: the estimate may be too high, and the engine will say."""
+        messages = self._fixed + self._history
+        tokens = _estimate(messages)
+        if tokens > context - _ANSWER_TOKENS:
+            tokens = await self._count(messages)
+        return max(context - tokens, min(_ANSWER_TOKENS, context // 4))
 
     def shorten(self, error: PromptTooLong) -> bool:
         """Ask for less the next time, as the engine found the last request too long. False when there is nothing left to leave out."""
@@ -127,12 +138,14 @@ class Prompt:
         """How many of the newest messages fit beside those that must be there; -1 when not even those fit."""
         low, high, middle = -1, len(newest), len(newest)
         while low < high:
-            messages = self._fixed + newest[:middle]
-            text = "\n".join(map(_text_of, messages))
-            tokens = await self._engine.count_tokens(text) + _TOKENS_AROUND_MESSAGE * len(messages)
+            tokens = await self._count(self._fixed + newest[:middle])
             low, high = (middle, high) if tokens <= room else (low, middle - 1)
             middle = (low + high + 1) // 2
         return low
+
+    async def _count(self, messages: list[dict[str, Any]]) -> int:
+        text = "\n".join(map(_text_of, messages))
+        return await self._engine.count_tokens(text) + _TOKENS_AROUND_MESSAGE * len(messages)
 
 
 def chat_message(message: dict[str, Any]) -> dict[str, Any] | None:
@@ -185,8 +198,8 @@ def _text_of(message: dict[str, Any]) -> str:
     return content + "".join(call["function"]["name"] + call["function"]["arguments"] for call in calls)
 
 
-def _own_messages(steps: list[dict[str, Any]], thread: ThreadFolder) -> list[dict[str, Any]]:
-    """What the run did in its earlier turns. Text and calls of one turn are one message."""
+def _own_messages(steps: list[dict[str, Any]], thread: ThreadFolder, private: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the run did in its earlier turns. Text and calls of one turn are one message, with what the engine wants back of them."""
     messages: list[dict[str, Any]] = []
     for step in steps:
         if step["type"] == "message_creation":
@@ -195,12 +208,19 @@ def _own_messages(steps: list[dict[str, Any]], thread: ThreadFolder) -> list[dic
             if chat is not None:
                 messages.append(chat)
             continue
-        calls = step["step_details"]["tool_calls"]
+        kept = private.get(step["id"], {})
+        calls = [_call(call, kept.get("call_ids", {})) for call in step["step_details"]["tool_calls"]]
         if not (messages and messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]):
             messages.append({"role": "assistant", "content": None})
-        messages[-1]["tool_calls"] = [step_object.without_output(call) for call in calls]
+        messages[-1] |= {"tool_calls": [step_object.without_output(call) for call in calls], **kept.get("reasoning", {})}
         messages += [{"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""} for call in calls]
     return messages
+
+
+def _call(call: dict[str, Any], engine_ids: dict[str, str]) -> dict[str, Any]:
+    """A call as its engine knows it. Some models call without arguments, and no engine takes a text that is no JSON back."""
+    function = call["function"]
+    return {**call, "id": engine_ids.get(call["id"], call["id"]), "function": {**function, "arguments": function["arguments"] or "{}"}}
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,11 @@ import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from oxillama import ids
-from oxillama.engine.interface import CallDelta, ChatRequest, Engine, Finished, RefusalDelta, TextDelta, TokenUsage
+from oxillama.engine.interface import CallDelta, ChatRequest, Engine, Finished, ReasoningDelta, RefusalDelta, TextDelta, TokenUsage
 from oxillama.errors import EngineAnswerUnusable, OxillamaError, PromptTooLong
 from oxillama.lifecycle.claim import Claim
 from oxillama.objects import run as run_object
-from oxillama.objects import step as step_object
+from oxillama.runner.open_calls import OpenCalls, Thoughts
 from oxillama.runner.prompt import BudgetSpent, Prompt
 
 log = logging.getLogger(__name__)
@@ -37,8 +36,8 @@ class Turn:
         self._functions = {tool["function"]["name"] for tool in claim.run["tools"] if tool["type"] == "function"}
         self._characters = 0
         self._message_open = False
-        self._calls: list[dict[str, Any]] = []
-        self._arguments: list[list[str]] = []
+        self._calls = OpenCalls()
+        self._thoughts = Thoughts()
         self._leading_space: list[str] = []
         self._unwritten: list[str] = []
         self._failure: OxillamaError | None = None
@@ -51,7 +50,7 @@ class Turn:
             ClaimLost: the run is not ours any more.
         """
         try:
-            prompt = Prompt(self._engine, self._claim.thread, self._claim.run)
+            prompt = await asyncio.to_thread(Prompt, self._engine, self._claim.thread, self._claim.run)
             while True:
                 try:
                     await self._ask(await prompt.request())
@@ -78,6 +77,8 @@ class Turn:
                         self._characters += len(text)
                     case CallDelta():
                         await self._add_call(delta)
+                    case ReasoningDelta():
+                        self._thoughts.add(delta)
                     case Finished(reason, usage):
                         await self._finish(reason, self._counted(usage, request))
 
@@ -113,14 +114,14 @@ class Turn:
         if delta.index > 0 and not self._claim.run["parallel_tool_calls"]:
             return
         if delta.index == len(self._calls):
-            await self._open_call(delta.name or "")
+            await self._open_call(delta.name or "", delta.id)
         if delta.index >= len(self._calls):
             raise EngineAnswerUnusable("The model engine sent tool calls out of order.")
         if delta.arguments:
-            self._arguments[delta.index].append(delta.arguments)
+            self._calls.add_arguments(delta.index, delta.arguments)
             self._claim.add_arguments(delta.index, delta.arguments)
 
-    async def _open_call(self, name: str) -> None:
+    async def _open_call(self, name: str, engine_id: str | None) -> None:
         if name not in self._functions:
             if any(tool["type"] == name for tool in self._claim.run["tools"]):
                 raise EngineAnswerUnusable(f"The model called the tool '{name}', which this server does not execute yet.")
@@ -130,18 +131,14 @@ class Turn:
             self._message_open = False
         if not self._calls:
             await blocking(self._claim.begin_calls)
-        call = step_object.function_call(ids.new_call_id(), name, "")
-        self._claim.open_call(len(self._calls), call)
-        self._calls.append(call)
-        self._arguments.append([])
+        index = len(self._calls)
+        self._claim.open_call(index, self._calls.open(name, engine_id))
 
     async def _finish(self, reason: str, usage: dict[str, Any]) -> None:
         if self._calls and reason == "length":
             await blocking(self._claim.run_out, "max_completion_tokens", usage)
         elif self._calls:
-            for call, pieces in zip(self._calls, self._arguments, strict=True):
-                call["function"]["arguments"] = "".join(pieces)
-            await blocking(self._claim.require_action, self._calls, usage)
+            await blocking(self._claim.require_action, self._calls.whole(), usage, self._private())
         else:
             await self._open_message()
             if not self._characters and self._leading_space:
@@ -153,8 +150,14 @@ class Turn:
         if usage is not None:
             return run_object.usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         asked = sum(len(str(message.get("content") or "")) for message in request.messages)
-        answered = self._characters + sum(len(piece) for pieces in self._arguments for piece in pieces)
-        return run_object.usage(-(-asked // 3), -(-answered // 3))
+        thought = -(-self._thoughts.characters // 3)
+        answered = -(-(self._characters + self._calls.characters) // 3)
+        return run_object.usage(-(-asked // 3), answered + thought, reasoning_tokens=thought)
+
+    def _private(self) -> dict[str, Any]:
+        """What the engine gets back with its calls in the next turn; empty where it sent nothing of its own."""
+        parts = {"call_ids": self._calls.engine_ids(), "reasoning": self._thoughts.to_send_back()}
+        return {name: part for name, part in parts.items() if part}
 
 
 async def blocking(act: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:

@@ -17,6 +17,7 @@
     runs/<run_id>/events.sse                    everything it streamed
     runs/<run_id>/additional_messages.jsonl     Messages that came with it and are not in the log yet
     runs/<run_id>/steps/<step_id>.json          its RunSteps
+    runs/<run_id>/private.json                  what its next turns need, and no caller sees
 """
 
 from __future__ import annotations
@@ -129,6 +130,11 @@ class RunLayout:
     def events(self) -> str:
         """Its event log."""
         return f"{self.folder}/events.sse"
+
+    @property
+    def private(self) -> str:
+        """What no caller sees of it."""
+        return f"{self.folder}/private.json"
 
     @property
     def additional_messages(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 import orjson
@@ -22,6 +23,13 @@ from oxillama.store.paging import Sequence, SortedIds, read_page
 from oxillama.store.records import parsed
 from oxillama.store.run_queue import RunQueue
 from oxillama.store.stored import FilePart, Scratch, read_stored
+
+#: How a stored Run begins, which `objects.run.new_run` decides, with its status. No id is longer.
+_STATUS = re.compile(
+    rb'\{"id":"[^"\\]{1,64}","object":"thread\.run","created_at":\d{1,16},"assistant_id":"[^"\\]{1,64}",'
+    rb'"thread_id":"[^"\\]{1,64}","status":"([a-z_]{1,32})"'
+)
+_STATUS_BYTES = 512
 
 
 class ThreadReader:
@@ -92,19 +100,36 @@ class ThreadReader:
         with self._runs_in_order() as run_ids:
             return read_page(run_ids, query, "run", lambda run_id, _: _first(self._sendable_run(run_id)), self._place_of_run)
 
+    def run_status(self, run_id: str) -> str:
+        """The status of a Run. Costs the same however large the run is, for it stands near the file's beginning. Raises NotFound."""
+        try:
+            beginning = self._disk.read_beginning(self._layout.run(run_id).status, _STATUS_BYTES)
+        except FileNotFoundError:
+            raise NotFound("run", run_id) from None
+        found = _STATUS.match(beginning)
+        status = found[1].decode() if found else ""
+        return status if status in run_object.TRANSITIONS else str(self.load_run(run_id)["status"])
+
+    def load_private(self, run_id: str) -> dict[str, Any]:
+        """What `LockedThread.write_private` stored beside a Run; empty when there is nothing."""
+        path = self._layout.run(run_id).private
+        try:
+            return parsed(self._disk.read(path), path)
+        except FileNotFoundError:
+            return {}
+
     def active_run(self) -> dict[str, Any] | None:
         """The Run that keeps the thread busy."""
         run_id = self.active_run_id()
         stored = None if run_id is None else self._run_or_none(run_id)
-        return None if stored is None else stored[1]
+        return stored[1] if stored is not None and stored[1]["status"] in run_object.ACTIVE else None
 
     def active_run_id(self) -> str | None:
         """The id of the Run that keeps the thread busy. Only the newest can: no run is created while another is active."""
         with self._run_ids.reader() as run_ids:
             for run_id, _ in run_ids.backward(0, run_ids.end()):
-                stored = self._sendable_run(run_id)
-                if stored is not None:
-                    return run_id if stored[1] in run_object.ACTIVE else None
+                with contextlib.suppress(NotFound):
+                    return run_id if self.run_status(run_id) in run_object.ACTIVE else None
         return None
 
     def read_step(self, run_id: str, step_id: str) -> Sendable:

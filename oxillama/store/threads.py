@@ -50,6 +50,10 @@ class LockedThread(ThreadReader):
         """Replace the Run; its wire form."""
         return self._disk.replace(self._layout.run(run["id"]).status, orjson.dumps(run))
 
+    def write_private(self, run_id: str, value: dict[str, Any]) -> None:
+        """Replace what is kept beside a Run and never sent."""
+        self._disk.replace(self._layout.run(run_id).private, orjson.dumps(value))
+
     def create_run(self, run: dict[str, Any], events: bytes, messages: list[dict[str, Any]]) -> None:
         """Create a Run with its first events and the Messages that come with it, at once: it is there whole, or not at all.
 

@@ -300,3 +300,26 @@ def test_a_model_that_takes_no_tools(status, message):
         assert await engine.takes_tools("another") is True
 
     against(refusing(status, message), run)
+
+
+@pytest.mark.parametrize(
+    ("entry", "window"),
+    [
+        ({"max_model_len": 8192}, 8192),
+        ({"context_length": 8192, "top_provider": {"context_length": 4096}}, 4096),
+        ({"max_context_length": 8192}, 8192),
+        ({"context_window": 8192}, 8192),
+        ({"context_window": "8192"}, None),
+        ({"meta": {"n_ctx_train": 8192}}, None),
+    ],
+)
+def test_the_window_that_a_list_of_models_tells(entry, window):
+    def listing(connection: Connection) -> None:
+        known = connection.request.path == "/v1/models"
+        connection.answer(200 if known else 404, {"data": [{"id": "other"}, {"id": "m", **entry}]} if known else {})
+
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        assert [await engine.context_tokens(name) for name in ("m", "other", "m")] == [window, None, window]
+        assert [asked.path for asked in server.requests].count("/v1/models") == 1
+
+    against(listing, run)

@@ -13,7 +13,7 @@ from oxillama.store.check.findings import Findings
 from oxillama.store.disk import Disk
 from oxillama.store.layout import RunLayout
 
-_FILES = r"status\.json|events\.sse|additional_messages\.jsonl"
+_FILES = r"status\.json|events\.sse|private\.json|additional_messages\.jsonl"
 _STEP = r"step[-_][0-9A-Za-z-]+"
 
 
@@ -56,6 +56,8 @@ def check_run(
         # It may be writing the last of those that it has announced.
         written = {}
     written |= _check_steps(findings, disk, layout, run)
+    if disk.exists(layout.private):
+        read_object(findings, disk, layout.private, {})
     for message_id, path in written.items():
         if not is_stored(message_id):
             findings.problem(path, f"tells of {message_id}, which the thread's log does not have")
