@@ -26,8 +26,8 @@ from oxillama.store.stored import FilePart, Scratch, read_stored
 
 #: How a stored Run begins, which `objects.run.new_run` decides, with its status. No id is longer.
 _STATUS = re.compile(
-    rb'\{"id":"[^"\\]{1,64}","object":"thread\.run","created_at":\d{1,16},"assistant_id":"[^"\\]{1,64}",'
-    rb'"thread_id":"[^"\\]{1,64}","status":"([a-z_]{1,32})"'
+    rb'\{"id":"([^"\\]{1,64})","object":"thread\.run","created_at":\d{1,16},"assistant_id":"[^"\\]{1,64}",'
+    rb'"thread_id":"([^"\\]{1,64})","status":"([a-z_]{1,32})"'
 )
 _STATUS_BYTES = 512
 
@@ -107,8 +107,10 @@ class ThreadReader:
         except FileNotFoundError:
             raise NotFound("run", run_id) from None
         found = _STATUS.match(beginning)
-        status = found[1].decode() if found else ""
-        return status if status in run_object.TRANSITIONS else str(self.load_run(run_id)["status"])
+        told = [group.decode() for group in found.groups()] if found else []
+        if told[:2] == [run_id, self.thread_id] and told[2] in run_object.TRANSITIONS:
+            return told[2]
+        return str(self.load_run(run_id)["status"])
 
     def load_private(self, run_id: str) -> dict[str, Any]:
         """What `LockedThread.write_private` stored beside a Run; empty when there is nothing."""
