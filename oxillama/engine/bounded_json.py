@@ -11,6 +11,9 @@ MAX_DEPTH = 100
 #: Lists and objects in one document. Each takes up to thirty times the memory of its text.
 MAX_CONTAINERS = 250_000
 
+# `json.loads` makes a decoder each time it is told something about it.
+_STRICT, _LENIENT = json.JSONDecoder(), json.JSONDecoder(strict=False)
+
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -28,7 +31,7 @@ def parse(data: bytes, *, strict: bool = True) -> object:
     # Most documents have few brackets, so most cost no more than counting them.
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
         _check(data)
-    value: object = json.loads(data.decode("utf-8", "surrogatepass"), strict=strict)
+    value: object = (_STRICT if strict else _LENIENT).decode(data.decode("utf-8", "surrogatepass"))
     return value
 
 

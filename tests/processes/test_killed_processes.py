@@ -153,6 +153,22 @@ def test_the_embedded_engine_killed_in_the_middle_of_an_answer(record_property: 
         see_an_answer_begin(server, client, question)
 
 
+def test_the_embedded_engine_killed_before_it_said_anything(record_property: RECORD):
+    with Server() as server, client_of(server.wait_ready()) as client:
+        question = ask(client, "Just say hello.")
+        see_an_answer_begin(server, client, ask(client, "Hi"))
+        (engine,) = server.find("engine")
+        # It takes the request, and comes to nothing.
+        os.kill(engine, signal.SIGSTOP)
+        run = start_run(client, question)
+        wait_until(
+            lambda: any(one.raddr for one in psutil.Process(server.find("runner")[0]).net_connections("tcp")), 20, "the engine asked"
+        )
+        kill_and_wait_until_back(server, "engine", record_property)
+        run = ended(client, run, 60)
+        assert run.status == "completed", run.last_error
+
+
 def test_one_of_two_web_workers_killed_leaves_the_streams_of_the_other_alone(
     server: Server, engine: ScriptedEngine, record_property: RECORD
 ):
