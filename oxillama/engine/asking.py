@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from oxillama.engine import faults, refusals
@@ -51,7 +52,8 @@ class Asking:
             ToolsNotTaken: functions have to be described in words.
             EngineUnavailable: the engine has no such model and no other.
         """
-        heard = error.without_echo(self._sent)
+        # Not on the event loop: it compares with all of the request.
+        heard = await asyncio.to_thread(error.without_echo, self._sent)
         adapted = self._dialect.after(heard, self._sent) if self._tries_left else None
         if adapted is not None:
             self._dialect = adapted

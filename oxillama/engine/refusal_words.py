@@ -70,8 +70,9 @@ class RefusalWords:
         """
         written: list[str] | None = None
         heard, compared = [], 0
-        for piece in _QUOTATION_MARKS.split(self.sentences):
-            if " " in piece.strip() and len(piece) >= _MIN_ECHO:
+        pieces = _QUOTATION_MARKS.split(self.sentences)
+        for place, piece in enumerate(pieces):
+            if 0 < place < len(pieces) - 1 and " " in piece.strip() and len(piece) >= _MIN_ECHO:
                 compared += 1
                 written = list(_texts(request)) if written is None else written
                 if compared > _MAX_ECHOES or any(piece in text for text in written):

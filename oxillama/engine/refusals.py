@@ -48,6 +48,8 @@ _WORDS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("prefill",), _TURNS),
     # Anthropic, of its newer models: "The conversation must end with a user message" (ericc-ch/copilot-api#261).
     (("must end with a user message",), _TURNS),
+    # And of its older ones: "messages: final assistant content cannot end with trailing whitespace".
+    (("final assistant content",), _TURNS),
     # Gemini: "Please ensure that multiturn requests alternate between user and model", "… end with a user role".
     (("requests alternate",), _TURNS),
     (("end with a user role",), _TURNS),

@@ -105,3 +105,9 @@ def test_more_quotations_than_are_compared_say_nothing() -> None:
 def test_the_engines_own_words_are_heard() -> None:
     error = EngineResponseError(400, {"message": f"This model's {SAYING}."})
     assert error.without_echo({"messages": [{"role": "user", "content": "What's 'max_tokens'?"}]}).limits == TokenLimits(10)
+
+
+def test_who_asks_about_a_refusal_does_not_silence_it() -> None:
+    error = EngineResponseError(400, {"message": f"This model's {SAYING}."})
+    asked = {"messages": [{"role": "user", "content": f'Why do I get "This model\'s {SAYING}."?'}]}
+    assert error.without_echo(asked).limits == TokenLimits(10)

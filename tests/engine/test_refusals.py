@@ -110,6 +110,7 @@ def test_what_a_refusal_asks_for(refusal, expected):
         said("This model does not support assistant message prefill. The conversation must end with a user message."),
         said("Cannot set `add_generation_prompt` to True when the last message is from the assistant."),
         said("No user query found in messages."),
+        said("messages: final assistant content cannot end with trailing whitespace"),
     ],
 )
 def test_a_conversation_that_the_assistant_begins_or_ends(refusal):
