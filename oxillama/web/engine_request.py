@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import orjson
 from flask import request
 
 from oxillama.errors import InvalidRequest
 from oxillama.schemas.loading import object_of
 from oxillama.settings import Settings
+from oxillama.web import embedded_bodies
 from oxillama.web.multipart import with_model
 from oxillama.web.parsing import done_with_values, form_body, json_body
 
@@ -35,16 +37,17 @@ class EngineRequest:
     answer_seconds: int
 
 
-def for_engine(settings: Settings, model: str | None, *, takes_forms: bool) -> EngineRequest:
+def for_engine(settings: Settings, model: str | None, *, takes_forms: bool, is_completion: bool) -> EngineRequest:
     """The current request, for the engine.
 
     Args:
         settings: with the engine's names of models.
         model: that the URL names, and that goes before the body's.
         takes_forms: whether the endpoint takes files, in a body of several parts.
+        is_completion: whether it asks for one, which the embedded engine gives within bounds (`embedded_bodies`).
 
     Raises:
-        InvalidRequest: the body is not JSON, nor such a form where the endpoint takes one.
+        InvalidRequest: the body is not JSON, nor such a form where the endpoint takes one; or it is too much for the embedded engine.
     """
     if takes_forms and request.mimetype == _FORM:
         content_type, content = request.content_type or _FORM, form_body()
@@ -52,14 +55,21 @@ def for_engine(settings: Settings, model: str | None, *, takes_forms: bool) -> E
             content = with_model(content, content_type, lambda told: _served(settings, told if model is None else model))
         # Forms are not looked into for more; who asks for a stream knows what it is.
         return EngineRequest(content, content_type, True, _WHOLE_ANSWER_SECONDS)
-    content, streamed = _json_for_engine(settings, model)
+    content, streamed = _json_for_engine(settings, model, is_bounded=settings.embedded and is_completion)
     return EngineRequest(content, "application/json", streamed, settings.first_token_seconds if streamed else _WHOLE_ANSWER_SECONDS)
 
 
-def _json_for_engine(settings: Settings, model: str | None) -> tuple[bytes, bool]:
+def _json_for_engine(settings: Settings, model: str | None, *, is_bounded: bool) -> tuple[bytes, bool]:
     """The body to send, and whether it asks for a stream. It is the caller's own, byte for byte, unless the engine's name differs."""
     content, parsed = json_body()
     values = object_of(parsed)
+    if is_bounded:
+        embedded_bodies.check(values)
+        # What was looked at, and not what another parser may find in the same bytes.
+        try:
+            content = orjson.dumps(values)
+        except TypeError:
+            raise InvalidRequest("We could not parse the JSON body of your request: it is nested too deeply.") from None
     asked = model if model is not None else values.get("model")
     served = _served(settings, asked) if isinstance(asked, str) else asked
     if served != values.get("model"):

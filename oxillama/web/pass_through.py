@@ -80,7 +80,7 @@ for _path in _ENDPOINTS:
 def _passed_on(path: str, model: str | None = None) -> Response:
     """What the engine answers to the request's body, asked for at `path`; with `model` in place of the body's where the URL names one."""
     parts = context()
-    asked = for_engine(parts.settings, model, takes_forms=_ENDPOINTS[path])
+    asked = for_engine(parts.settings, model, takes_forms=_ENDPOINTS[path], is_completion=path.endswith("completions"))
     with parts.streams.reserve() as slot, contextlib.ExitStack() as held:
         exchange, answer = once_loaded(lambda: _begun(parts, path, asked, held), has_place=True)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -15,7 +16,8 @@ from hostile_schemas import hostile_schema
 
 from oxillama.engine.chat_completions import connect
 from oxillama.engine.interface import ChatRequest, Finished
-from oxillama.errors import EngineError, EngineRefused
+from oxillama.errors import EngineError, EngineRefused, InvalidRequest
+from oxillama.web import embedded_bodies
 
 #: How many are tried: some by `make test`, 200 by `make test-generated`.
 SCHEMAS = int(os.environ.get("HOSTILE_SCHEMAS", "40"))
@@ -85,4 +87,28 @@ def test_any_schema_is_refused_or_answered_soon(engine: EmbeddedEngine, seed: in
     assert engine.process.poll() is None
     # Three tokens, on processors that do other things too. The watch would wait for 25 s.
     assert took < 20
+    assert engine.chat(HELLO) == 200
+
+
+def hostile_body(seed: int) -> dict[str, Any]:
+    """A completion with a few of llama.cpp's fields, in amounts that nobody needs."""
+    chance = random.Random(seed)
+    amounts = [0, -1, 1, 20, 64, 1e-9, 2**31 - 1, -(2**31), 2**62, 1e300, True, "x" * 1000, [], ["x"] * 1000, {}, [[1, 2]], {"1": 1e30}]
+    names = "n n_predict max_tokens temperature top_k top_p min_p typical_p repeat_penalty repeat_last_n presence_penalty seed stop echo"
+    others = "logit_bias logprobs top_logprobs n_probs dry_penalty_last_n mirostat grammar samplers id_slot lora stream cache_prompt suffix"
+    fields = {chance.choice(f"{names} {others}".split()): chance.choice(amounts) for _ in range(chance.randrange(1, 4))}
+    return {**HELLO, **fields}
+
+
+@pytest.mark.parametrize("seed", range(SCHEMAS))
+def test_any_body_is_refused_or_answered_soon(engine: EmbeddedEngine, seed: int):
+    body = hostile_body(seed)
+    try:
+        embedded_bodies.check(body)
+    except InvalidRequest:
+        return
+    begun = time.monotonic()
+    engine.chat({"max_tokens": 3, **body} if body.get("n_predict", -1) == -1 else body)
+    assert time.monotonic() - begun < 20
+    assert engine.process.poll() is None
     assert engine.chat(HELLO) == 200
