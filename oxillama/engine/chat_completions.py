@@ -16,7 +16,7 @@ from oxillama.engine.asking import Asking
 from oxillama.engine.dialect import Dialect
 from oxillama.engine.faults import EngineResponseError
 from oxillama.engine.http_client import EngineHttp
-from oxillama.engine.interface import Activity, ChatRequest, Delta, Engine
+from oxillama.engine.interface import Activity, ChatRequest, Delta, Engine, ReasoningDelta
 from oxillama.engine.markers import MarkerKnowledge
 from oxillama.engine.models import ModelChoice
 from oxillama.engine.patience import Patience
@@ -31,6 +31,8 @@ from oxillama.settings import Settings
 _QUESTION_SECONDS = 10
 #: Another's engine that is being restarted; one that is not there at all should not be waited for longer.
 _RESTART_SECONDS = 5
+#: Pieces of thoughts; a try that thought for longer is not made again.
+_MAX_HELD = 10_000
 _LOADING_POLL_SECONDS = 0.25
 
 _T = TypeVar("_T")
@@ -95,11 +97,19 @@ class ChatCompletionsEngine:
         """See `interface.Engine.stream`. What fails before anything of the answer came is tried again, as `Patience` says."""
         patience = Patience(self._first_token_seconds, max(self._wait_seconds, self._restart_seconds))
         while True:
-            spoke = False
+            # No caller sees thoughts, so they are held until something is said: those of a try that comes to nothing are forgotten.
+            spoke, thoughts = False, list[ReasoningDelta]()
             try:
                 async with contextlib.aclosing(self._once(request)) as deltas:
                     async for delta in deltas:
-                        spoke = spoke or not isinstance(delta, Activity)
+                        if not spoke and isinstance(delta, ReasoningDelta) and len(thoughts) < _MAX_HELD:
+                            thoughts.append(delta)
+                            yield Activity()
+                            continue
+                        if not spoke and not isinstance(delta, Activity):
+                            spoke = True
+                            for thought in thoughts:
+                                yield thought
                         yield delta
                 return
             except (EngineResponseError, EngineError) as error:

@@ -17,7 +17,7 @@ from raw_engine import Connection, RawEngine, Script, raw_engine
 
 from oxillama import errors
 from oxillama.engine.chat_completions import ChatCompletionsEngine
-from oxillama.engine.interface import Activity, ChatRequest, TextDelta
+from oxillama.engine.interface import Activity, ChatRequest, ReasoningDelta, TextDelta
 from oxillama.engine.patience import asked_to_wait
 from oxillama.engine_endpoint import EngineEndpoint
 
@@ -111,6 +111,18 @@ def test_a_connection_that_breaks_before_anything_was_said_is_made_once_more(fai
     with raw_engine(then(failure, ANSWER)) as server:
         assert ask(server)[-1] == STOP
         assert len(server.requests) == 2
+
+
+def test_thoughts_of_a_try_that_came_to_nothing_are_forgotten() -> None:
+    def think(connection: Connection) -> None:
+        break_off(connection)
+        connection.delta(reasoning_content="first")
+
+    thoughtful = streaming({"reasoning_content": "second"}, {"content": "x"})
+    with raw_engine(then(think, thoughtful)) as server:
+        heard = ask(server)
+    assert [delta.thoughts for delta in heard if isinstance(delta, ReasoningDelta)] == ["second"]
+    assert heard[-1] == STOP
 
 
 @pytest.mark.parametrize("failure", [hang_up, break_off])
