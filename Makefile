@@ -1,4 +1,4 @@
-.PHONY: serve test test-crashes test-compat test-generated test-races fuzz soak bench lint format
+.PHONY: serve test test-crashes test-compat test-generated test-races test-enemies fuzz soak bench lint format
 
 # Web, runner and embedded engine, kept alive by one process manager. Settings: see the table in README.md.
 serve:
@@ -24,6 +24,11 @@ test-generated:
 test-races:
 	@scripts/setup dev
 	RACES=$${RACES:-50} .venv/bin/python -m pytest tests/races
+
+# The whole server under 32 hostile clients and 8 good ones, for two minutes.
+test-enemies:
+	@scripts/setup dev
+	ENEMY_SECONDS=$${ENEMY_SECONDS:-120} .venv/bin/python -m pytest tests/enemies -rP
 
 # Other people's software against this server: SDKs of several years and languages, and frameworks. Needs Node.js 20 or later and npm.
 test-compat:

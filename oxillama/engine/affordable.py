@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from oxillama import grammar_cost
+from oxillama import grammar_cost, prompt_bound
 from oxillama.engine.interface import ChatRequest, Delta, Engine
 from oxillama.engine.reply_schema import arguments, reply_format, structured_answer
-from oxillama.errors import EngineRefused
+from oxillama.errors import EngineRefused, PromptTooLong
+
+#: A guess for what is not counted; in any case far more than the window.
+_CHARACTERS_PER_TOKEN = 3
 
 
 class AffordableForms:
@@ -16,17 +19,22 @@ class AffordableForms:
 
     Args:
         engine: what answers all other requests.
+        window: tokens of its context.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, window: int) -> None:
+        self._engine, self._window = engine, window
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """See `interface.Engine.stream`.
 
         Raises:
+            PromptTooLong: the prompt cannot fit.
             EngineRefused: a schema in the request has too much of something, and of what.
         """
+        size = sum(_characters(message.get("content")) for message in request.messages)
+        if prompt_bound.is_too_long(size, self._window):
+            raise PromptTooLong(f"The prompt does not fit the model's context of {self._window} tokens.", self._window, None)
         _check(request)
         async with aclosing(self._engine.stream(request)) as deltas:
             async for delta in deltas:
@@ -37,12 +45,21 @@ class AffordableForms:
         return await self._engine.context_tokens(model)
 
     async def count_tokens(self, text: str) -> int:
-        """See `interface.Engine.count_tokens`."""
+        """See `interface.Engine.count_tokens`. Of a text that cannot fit, no more is told than that: it is not counted."""
+        if prompt_bound.is_too_long(len(text), self._window):
+            return len(text) // _CHARACTERS_PER_TOKEN
         return await self._engine.count_tokens(text)
 
     async def close(self) -> None:
         """Hang up everything."""
         await self._engine.close()
+
+
+def _characters(content: object) -> int:
+    """Of a message's text, whole or in parts."""
+    if isinstance(content, list):
+        return sum(_characters(part.get("text")) for part in content if isinstance(part, dict))
+    return len(content) if isinstance(content, str) else 0
 
 
 def _check(request: ChatRequest) -> None:

@@ -50,7 +50,7 @@ def connect(settings: Settings) -> Engine:
         context_tokens=settings.context_tokens,
     )
     if settings.embedded:
-        affordable = AffordableForms(engine)
+        affordable = AffordableForms(engine, settings.embedded_context_tokens)
         # Measured with xllamacpp 2026.10: even where the template takes tools, it does not hold the model to a tool choice.
         return affordable if settings.engine_tools == "native" else PromptedTools(affordable)
     if settings.engine_tools == "native":

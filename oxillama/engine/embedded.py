@@ -23,7 +23,7 @@ _HOST = "127.0.0.1"
 #: llama.cpp: errors only. From the next level on it quotes requests.
 _ERRORS = 1
 #: Its default for cached prompts, 8 GiB, is more than many machines have that run a small model.
-_PROMPT_CACHE_MIB = 1024
+_PROMPT_CACHE_MIB = 256
 #: Tokens of prompts between two moments in which the engine answers questions, takes requests and lets go of those that hung up.
 #: Measured with the bundled model on two busy cores: 1 to 4 s; with llama.cpp's own 2,048, 31 s, and no more tokens a second.
 _BATCH_TOKENS = 256

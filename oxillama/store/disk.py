@@ -94,18 +94,6 @@ class Disk:
         finally:
             os.close(fd)
 
-    def nameless(self, content: bytes) -> int:
-        """A descriptor of a file that holds this, is in no directory, and goes when it is closed. The caller closes it."""
-        path = self.temporary_path()
-        fd = self.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        try:
-            self.unlink(path)
-            self.write(fd, content)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
     def size(self, fd: int) -> int:
         """Bytes in an open file."""
         with naming(fd):

@@ -62,7 +62,11 @@ class Scratch:
 
     def __init__(self, disk: Disk, content: bytes) -> None:
         self._disk, self.length = disk, len(content)
-        self._fd = disk.nameless(content)
+        self._fd = -1
+        path = disk.temporary_path()
+        self._fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        disk.unlink(path)
+        disk.write(self._fd, content)
 
     def pieces(self) -> Iterator[bytes]:
         """See FilePart. For once only."""

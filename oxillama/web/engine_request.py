@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import orjson
 from flask import request
 
+from oxillama import prompt_bound
 from oxillama.errors import InvalidRequest
 from oxillama.schemas.loading import object_of
 from oxillama.settings import Settings
@@ -63,6 +64,11 @@ def _json_for_engine(settings: Settings, model: str | None, *, is_bounded: bool)
     """The body to send, and whether it asks for a stream. It is the caller's own, byte for byte, unless the engine's name differs."""
     content, parsed = json_body()
     values = object_of(parsed)
+    if settings.embedded and prompt_bound.is_too_long(len(content), settings.embedded_context_tokens):
+        message = (
+            f"This model's maximum context length is {settings.embedded_context_tokens} tokens. Please reduce the length of the messages."
+        )
+        raise InvalidRequest(message, "messages", "context_length_exceeded")
     if is_bounded:
         embedded_bodies.check(values)
         # What was looked at, and not what another parser may find in the same bytes.
