@@ -6,12 +6,13 @@ from tests.scenarios.conversation import LISBON, ended, outputs
 from tests.scripted_engine import Raw, Reply, Usage, http_error
 
 LIMITS = {"max_prompt_tokens": 20_000, "max_completion_tokens": 20_000}
+# What a refusal tells of a model is remembered, so each of these has a model of its own.
 
 
 def test_a_window_that_only_the_refusal_tells(client, thread, assistant, engine):
     words = "'max_tokens' is too large: 20000. This model's maximum context length is 8192 tokens and your request has 92 input tokens."
     engine.script(http_error(400, words, "BadRequestError"), Reply(["fine"]))
-    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, **LIMITS)
+    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, model="window-8192", **LIMITS)
     assert run.status == "completed"
     assert [request["max_tokens"] for request in engine.requests] == [20_000, 8100]
 
@@ -30,6 +31,6 @@ def test_what_a_run_fails_with_is_true(client, thread, assistant, engine):
     words = "This model's maximum context length is 4097 tokens. However, your messages resulted in 5000 tokens."
     refusal: Raw = http_error(400, words, "invalid_request_error", "context_length_exceeded")
     engine.script(*[refusal] * 4)
-    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
+    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, model="window-4097")
     assert run.status == "failed"
     assert run.last_error.message == "The prompt does not fit the model's context of 4097 tokens: it has 5000."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,7 +72,8 @@ def test_images_by_url_and_several_texts(client, http, assistant, engine):
 
 
 def test_the_round_trip_of_tool_calls(client, http, thread, assistant, engine):
-    engine.script(Reply(["Let me look."], calls=[LISBON, PORTO]))
+    own = ["D681PevKs", "call_2"]
+    engine.script(Reply(["Let me look."], calls=[replace(LISBON, id=own[0]), replace(PORTO, id=own[1])]))
     run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, tool_choice="required")
     client.beta.threads.runs.submit_tool_outputs(run.id, thread_id=thread.id, tool_outputs=outputs(run, "21 C", "noon"))
     ended(client, http, run)
@@ -87,12 +89,12 @@ def test_the_round_trip_of_tool_calls(client, http, thread, assistant, engine):
             "role": "assistant",
             "content": "Let me look.",
             "tool_calls": [
-                {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": call.function.arguments}}
-                for call in calls
+                {"id": engine_id, "type": "function", "function": {"name": call.function.name, "arguments": call.function.arguments}}
+                for engine_id, call in zip(own, calls, strict=True)
             ],
         },
-        {"role": "tool", "tool_call_id": calls[0].id, "content": "21 C"},
-        {"role": "tool", "tool_call_id": calls[1].id, "content": "noon"},
+        {"role": "tool", "tool_call_id": own[0], "content": "21 C"},
+        {"role": "tool", "tool_call_id": own[1], "content": "noon"},
     ]
 
 
