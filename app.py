@@ -68,6 +68,7 @@ def main() -> None:
     if not debug or os.environ.get("WERKZEUG_RUN_MAIN") == "true":
         engine = start_engine(chosen)
         start_runner(chosen)
+        app.extensions["oxillama"].caretaker.start()
     # Reloading is what debugging means here. werkzeug's debugger would let its pages run any code.
     app.run(host.strip("[]"), int(port), debug=debug, use_debugger=False, threaded=True, request_handler=RequestHandler)
     del engine

@@ -63,3 +63,8 @@ def post_fork(_arbiter, worker):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES), (_M_TRIM_THRESHOLD, _LARGE_BLOCK_BYTES), (_M_ARENA_MAX, 2)):
             mallopt(option, value)
+
+
+def post_worker_init(worker):
+    """In a worker that has its application: watch the runners. No thread of it is to be there before the fork."""
+    worker.wsgi.extensions["oxillama"].caretaker.start()

@@ -10,11 +10,13 @@ from oxillama.web import assistants, error_handlers, health, messages, models, p
 from oxillama.web.application import Api
 from oxillama.web.base_urls import AZURE, OPENAI
 from oxillama.web.body_room import VALUE_SHARES, BodyRoom
+from oxillama.web.caretaker import Caretaker
 from oxillama.web.context import Context
 from oxillama.web.engine_state import EngineState
 from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.headers import Frontage
 from oxillama.web.streaming import StreamDesk
+from oxillama.web.writability import Writability
 
 
 def create_app(settings: Settings) -> Flask:
@@ -34,7 +36,9 @@ def create_app(settings: Settings) -> Flask:
         arriving=settings.threads * settings.max_body_bytes, parsed=settings.max_body_bytes, shares=store.value_shares(VALUE_SHARES)
     )
     hang_ups = HangUpWatch(lambda: streams.stopping)
-    app.extensions["oxillama"] = Context(settings, store, streams, hang_ups, room, EngineState(settings))
+    app.extensions["oxillama"] = Context(
+        settings, store, streams, hang_ups, room, EngineState(settings), Caretaker(store), Writability(store)
+    )
     error_handlers.register(app)
     app.register_blueprint(health.bp)
     for name, base_url in (("openai", OPENAI), ("azure", AZURE)):

@@ -36,7 +36,7 @@ def recover(store: Store, entry: ActiveRun, *, abandoned: bool = False) -> None:
     Args:
         store: where it is.
         entry: the run as it was found.
-        abandoned: the caller is the runner that the entry names, and it does not work on the run any more.
+        abandoned: the runner that the entry names does not work on the run any more: it says so itself, or is frozen and the run is due.
     """
     try:
         with store.thread(entry.project, entry.thread_id).locked() as thread:

@@ -12,11 +12,13 @@ from oxillama import clock
 from oxillama.engine.interface import Engine
 from oxillama.errors import NotFound, OxillamaError, StoreError
 from oxillama.lifecycle.claim import Claim
+from oxillama.lifecycle.overdue import is_due
 from oxillama.lifecycle.recovery import recover
 from oxillama.recent import Recent
 from oxillama.runner.execution import Stopping, execute
 from oxillama.runner.turn import blocking
 from oxillama.store import Store
+from oxillama.store.pulses import BEAT_SECONDS, Pulses
 from oxillama.store.run_queue import ActiveRun
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ GRACE_SECONDS = 3.0
 #: Troubles that are not told a second time.
 _MAX_TOLD = 1000
 _POLL_SECONDS = 0.05
-_QUEUE, _RECOVERY = "the queue", "what nobody looks after"
+_QUEUE, _RECOVERY, _LIFE = "the queue", "what nobody looks after", "the file that shows that this runner moves"
 
 
 class Runner:
@@ -46,6 +48,7 @@ class Runner:
         self._working: dict[str, asyncio.Task[None]] = {}
         self._unoffered: set[str] = set()
         self._told: Recent[str, str] = Recent(_MAX_TOLD)
+        self._pulses = Pulses(store.queue)
         self._stopping = Stopping()
         self._offered = asyncio.Event()
 
@@ -60,6 +63,7 @@ class Runner:
         self._life = self._store.queue.join(self._id)
         log.info("runner %s executes up to %d runs at once", self._id, self._concurrency)
         recovering = asyncio.create_task(self._recover_for_ever())
+        beating = asyncio.create_task(self._beat_for_ever())
         watch = self._watch_offers()
         try:
             while not self._stopping.soon.is_set():
@@ -76,6 +80,17 @@ class Runner:
                 asyncio.get_running_loop().remove_reader(watch.fileno())
                 watch.close()
         await self._finish()
+        beating.cancel()
+
+    async def _beat_for_ever(self) -> None:
+        """Show others that this runner moves: from the loop, for one whose loop is blocked works on nothing."""
+        while True:
+            try:
+                await blocking(self._store.queue.beat, self._life)
+                self._told.pop(_LIFE, None)
+            except StoreError as error:
+                self._tell_once(_LIFE, error)
+            await asyncio.sleep(BEAT_SECONDS)
 
     def _claim_offered(self) -> None:
         """Begin to work on offered runs, oldest first. Claiming itself waits for disks, so each does it in its own task."""
@@ -139,14 +154,16 @@ class Runner:
         queue = self._store.queue
         offered, unoffered = set(queue.offered()), self._unoffered
         self._unoffered = set()
+        self._pulses.look()
+        frozen = self._pulses.frozen
         for run_id in queue.active():
             try:
                 entry = queue.load(run_id)
                 if entry is None or run_id in self._working:
                     continue
-                ours = entry.runner == self._id
-                if ours or self._needs_care(entry, run_id in offered, run_id in unoffered):
-                    recover(self._store, entry, abandoned=ours)
+                abandoned = entry.runner == self._id or (entry.runner in frozen and is_due(self._store, entry))
+                if abandoned or self._needs_care(entry, run_id in offered, run_id in unoffered):
+                    recover(self._store, entry, abandoned=abandoned)
                     self._told.pop(run_id, None)
             except Exception as error:
                 # One run that cannot be read must not keep the others from being looked after.

@@ -3,7 +3,7 @@
 <data>/format.json                              the number of this layout
 <data>/tmp/                                     files and folders that are not in place yet
 <data>/trash/                                   deleted threads, until they are swept
-<data>/runners/<runner_id>                      locked by a runner for as long as it lives
+<data>/runners/<runner_id>                      locked by a runner for as long as it lives, and touched while it moves
 <data>/queue/active/<run_id>                    a run that is not terminal: where it is, and who works on it
 <data>/queue/waiting/<run_id>                   a hint that a run may be claimed
 <data>/projects/<project>/assistants/<id>.json

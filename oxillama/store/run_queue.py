@@ -16,7 +16,7 @@ import orjson
 from oxillama import ids
 from oxillama.errors import CorruptRecord, StoreError
 from oxillama.store import locks
-from oxillama.store.disk import Disk
+from oxillama.store.disk import Disk, naming
 from oxillama.store.layout import Layout
 from oxillama.store.records import parsed
 
@@ -116,6 +116,20 @@ class RunQueue:
         locks.hold_for_life(life, entering)
         self._disk.rename(entering, self._runner(runner_id))
         return life
+
+    def beat(self, life: int) -> None:
+        """Show that a runner moves, given the descriptor that `join` gave. Never synced, and needs no room on the disk."""
+        with naming(life):
+            os.utime(life)
+
+    def last_beat(self, runner_id: str) -> int | None:
+        """When a runner last showed that it moves, to be compared with another answer for being equal; None when it is not there."""
+        path = self._runner(runner_id)
+        try:
+            with naming(path):
+                return os.stat(path).st_mtime_ns
+        except FileNotFoundError:
+            return None
 
     def is_alive(self, runner_id: str | None) -> bool:
         """Whether the process of a runner lives."""

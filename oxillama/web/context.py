@@ -11,10 +11,12 @@ from oxillama.settings import Settings
 from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
 from oxillama.web.body_room import BodyRoom
+from oxillama.web.caretaker import Caretaker
 from oxillama.web.engine_state import EngineState
 from oxillama.web.hang_up import HangUpWatch
 from oxillama.web.headers import PROJECT
 from oxillama.web.streaming import StreamDesk
+from oxillama.web.writability import Writability
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Context:
     hang_ups: HangUpWatch
     body_room: BodyRoom
     engine_state: EngineState
+    caretaker: Caretaker
+    writability: Writability
 
 
 def context() -> Context:

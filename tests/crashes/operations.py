@@ -327,7 +327,8 @@ def check_writable(site: Site) -> None:
 
 @done_to(a_store, a_run_that_speaks)
 def join(site: Site) -> None:
-    site.store.queue.join("newcomer")
+    life = site.store.queue.join("newcomer")
+    site.store.queue.beat(life)
     site.store.queue.runners()
 
 

@@ -60,6 +60,15 @@ class Talk:
         answer = self.http.get("/health")
         return answer.status, " ".join(answer.json["problems"])
 
+    def wait_for_problem(self, words: str) -> None:
+        """What /health tells was true a moment ago."""
+
+        def is_told() -> bool:
+            status, problem = self.health()
+            return status == 503 and words in problem
+
+        wait_until(is_told, 5, f"/health says {words}")
+
     def everything_works(self) -> None:
         wait_until(lambda: self.health() == (200, ""), 20, "healthy again")
         count = self.messages()
@@ -112,8 +121,7 @@ def test_a_full_disk(server: ConfinedServer, engine_of_this_test: ScriptedEngine
     assert "full" in envelope_of(idle.say(100), 507)
     assert "full" in envelope_of(idle.run(), 507)
     assert idle.messages() == 1
-    status, problem = talk.health()
-    assert status == 503 and "No space left on device" in problem
+    talk.wait_for_problem("No space left on device")
     assert_told(server, idle.thread_id, "No space left on device")
     # The engine goes on, and what it says finds no room either.
     engine_of_this_test.release()
@@ -133,8 +141,7 @@ def test_no_names_left(server: ConfinedServer):
     talk = Talk(server)
     server.use_up_names()
     assert "full" in envelope_of(talk.run(), 507)
-    status, problem = talk.health()
-    assert status == 503 and "No space left on device" in problem
+    talk.wait_for_problem("No space left on device")
     assert talk.messages() == 1
     shutil.rmtree(server.data / "ballast")
     talk.everything_works()
@@ -152,8 +159,7 @@ def test_read_only(server: ConfinedServer, engine_of_this_test: ScriptedEngine):
     envelope_of(other.say(), 503)
     envelope_of(other.run(), 503)
     assert other.messages() == 1
-    status, problem = talk.health()
-    assert status == 503 and "Read-only file system" in problem
+    talk.wait_for_problem("Read-only file system")
     engine_of_this_test.release()
     wait_until(lambda: f"run {run['id']}" in server.log(), 10, "the runner cannot go on")
     server.unlock()
@@ -233,4 +239,4 @@ def test_health_and_answers_say_what_is_wrong(error: int, tmp_path: Path, monkey
     assert str(tmp_path / "data" / "tmp") in caplog.text and SECRET not in caplog.text
     failing.heal()
     assert client.post("/v1/threads", json={}).status_code == 200
-    assert not any("written" in problem for problem in client.get("/health").json["problems"])
+    wait_until(lambda: not any("written" in problem for problem in client.get("/health").json["problems"]), 5, "it recovers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.process_control import Runner, Server, Web, wait_until
@@ -51,10 +52,27 @@ def test_a_data_directory_that_cannot_be_written(server: Server, harm: str):
     victim.rename(aside)
     if harm == "replaced by a file":
         victim.write_text("")
-    status, problems = health(server.port)
-    assert status == 503
-    assert any(problem.startswith(NOT_WRITABLE) for problem in problems)
+
+    def is_told() -> bool:
+        status, problems = health(server.port)
+        return status == 503 and any(problem.startswith(NOT_WRITABLE) for problem in problems)
+
+    wait_until(is_told, 5, "both workers say so")
     if victim.is_file():
         victim.unlink()
     aside.rename(victim)
     wait_until(lambda: health(server.port) == (200, []), 20, "healthy again")
+
+
+def test_two_hundred_questions_write_next_to_nothing(server: Server):
+    """Anybody may ask, without a key."""
+    http = Http(server.port)
+    before = written(server)
+    for _ in range(200):
+        assert http.get("/health").status == 200
+    assert written(server) - before < 200_000
+
+
+def written(server: Server) -> int:
+    """Bytes that the web workers had written to files so far."""
+    return sum(psutil.Process(pid).io_counters().write_bytes for pid in server.find("web-worker"))
