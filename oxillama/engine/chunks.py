@@ -61,7 +61,8 @@ class ChunkReader:
         """
         deltas: list[Delta] = []
         fields = _mapping(chunk)
-        self.usage = _usage(fields.get("usage")) or self.usage
+        # Groq counts in a member of its own (vercel/ai#1651).
+        self.usage = _usage(fields.get("usage")) or _usage(_mapping(fields.get("x_groq")).get("usage")) or self.usage
         for choice in map(_mapping, _sequence(fields.get("choices"))):
             if choice.get("index") in (None, 0):
                 deltas += self._read_choice(choice)

@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS = 0.25
 _MAX_PAUSE_SECONDS = 4.0
-_NOT_READY = frozenset({429, 503})
+#: 529 is Anthropic's for an overload (platform.claude.com/docs, "Errors").
+_NOT_READY = frozenset({429, 503, 529})
 
 
 class Patience:
