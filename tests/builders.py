@@ -36,6 +36,8 @@ CALLS = [
     {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Bonn"}', "output": None}},
     {"id": "call_b", "type": "function", "function": {"name": "weather", "arguments": "{}", "output": None}},
 ]
+#: What the engine gets back with those calls.
+PRIVATE = {"call_ids": {"call_a": "D681PevKs"}, "reasoning": {"reasoning_content": "I need the weather."}}
 OUTPUTS = [{"tool_call_id": "call_b", "output": "rain"}, {"tool_call_id": "call_a", "output": "sun"}]
 
 _numbers = itertools.count()
@@ -103,7 +105,7 @@ def ask_for_tools(claim: Claim) -> None:
     for index, call in enumerate(CALLS):
         claim.open_call(index, {**call, "function": {**call["function"], "arguments": ""}})
         claim.add_arguments(index, call["function"]["arguments"])
-    claim.require_action(CALLS, USAGE)
+    claim.require_action(CALLS, USAGE, PRIVATE)
     claim.close()
 
 

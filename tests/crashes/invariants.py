@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 
 from oxillama.lifecycle import runs
+from oxillama.lifecycle.claim import private_turns
 from oxillama.lifecycle.recovery import recover
 from oxillama.objects import run as run_object
 from oxillama.objects.stream_event import ENDS
 from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
-from tests.builders import PROJECT, Value, a_run, answer, claimed, event_names, events, listed, open_store, say
+from tests.builders import PRIVATE, PROJECT, Value, a_run, answer, claimed, event_names, events, listed, open_store, say
 from tests.contract.validation import check, check_event
 from tests.crashes.site import ALL, STREAMED, Facts
 
@@ -210,6 +211,8 @@ def assert_sound(store: Store, folder: ThreadFolder, run_id: str, *, power_cut: 
         assert (run_id in store.queue.offered()) == (run["status"] == "queued")
         if run["status"] == "requires_action":
             assert names[-1] == "run.requires_action", "or who follows the run waits for ever"
+        called = [step["id"] for step in steps if step["type"] == "tool_calls"]
+        assert all(private_turns(folder, run_id).get(step_id) == PRIVATE for step_id in called), "the engine does not get its own back"
     for step in steps:
         # A run that goes on is told of what it missed when it is claimed, or when its outputs come again.
         if run["status"] in run_object.TERMINAL:

@@ -16,7 +16,7 @@ from oxillama.lifecycle.claim import Claim
 from oxillama.lifecycle.ending import end_early
 from oxillama.objects import step as step_object
 from oxillama.store.run_queue import ActiveRun
-from tests.builders import CALLS, EXPIRY_SECONDS, FUNCTION, OUTPUTS, PROJECT, USAGE, an_assistant, say
+from tests.builders import CALLS, EXPIRY_SECONDS, FUNCTION, OUTPUTS, PRIVATE, PROJECT, USAGE, an_assistant, say
 from tests.crashes import site as facts
 from tests.crashes.invariants import recover_all
 from tests.crashes.invariants import sweep as sweep_store
@@ -194,6 +194,7 @@ def calls_that_nobody_was_asked_for(site: Site) -> None:
         _call(claim := site.claim())
         with claim.thread.locked() as thread:
             (step,) = thread.load_steps(site.run_id)
+            thread.write_private(step["run_id"], {"turns": {step["id"]: PRIVATE}})
             thread.write_step({**step, "step_details": {"type": "tool_calls", "tool_calls": CALLS}})
 
     _died(site, work, "requires_action")
@@ -217,7 +218,7 @@ def a_waiting_run(site: Site) -> None:
     a_queued_run(site)
     claim = site.claim()
     _call(claim)
-    claim.require_action(CALLS, USAGE)
+    claim.require_action(CALLS, USAGE, PRIVATE)
     site.runners_die()
     site.told(facts.run(site.run, "requires_action"))
 
@@ -226,7 +227,7 @@ def an_expired_run_that_waits(site: Site) -> None:
     an_expired_run(site)
     claim = site.claim()
     _call(claim)
-    claim.require_action(CALLS, USAGE)
+    claim.require_action(CALLS, USAGE, PRIVATE)
     site.runners_die()
 
 
@@ -506,7 +507,7 @@ def call_tools(site: Site) -> None:
     claim = site.claim()
     _call(claim)
     site.told(facts.run(site.run, "failed", facts.STREAMED))
-    claim.require_action(CALLS, USAGE)
+    claim.require_action(CALLS, USAGE, PRIVATE)
     site.told(facts.run(site.run, "requires_action"))
 
 
@@ -516,7 +517,7 @@ def speak_and_call_tools_and_answer(site: Site) -> None:
     claim.end_message()
     site.told(facts.run(site.run, "failed"), facts.messages(site.folder))
     claim.begin_calls()
-    claim.require_action(CALLS, USAGE)
+    claim.require_action(CALLS, USAGE, PRIVATE)
     site.told(facts.run(site.run, "requires_action"))
     _submit(site)
     _answer(site, None, "completed")

@@ -15,6 +15,7 @@ from oxillama.objects.page import PageQuery
 from tests.builders import (
     CALLS,
     FUNCTION,
+    PRIVATE,
     USAGE,
     Child,
     a_run,
@@ -347,7 +348,7 @@ WRITES = {
     "finish": ("message", lambda claim: claim.finish(USAGE, None)),
     "open_call": ("calls", lambda claim: claim.open_call(0, CALLS[0])),
     "add_arguments": ("calls", lambda claim: claim.add_arguments(0, "{}")),
-    "require_action": ("calls", lambda claim: claim.require_action(CALLS, USAGE)),
+    "require_action": ("calls", lambda claim: claim.require_action(CALLS, USAGE, PRIVATE)),
     "run_out": (None, lambda claim: claim.run_out("max_prompt_tokens")),
     "stop": (None, lambda claim: claim.stop("failed", last_error=FAILURE)),
     "release": (None, lambda claim: claim.release()),

@@ -21,6 +21,7 @@ from tests.builders import (
     CALLS,
     EXPIRY_SECONDS,
     OUTPUTS,
+    PRIVATE,
     PROJECT,
     USAGE,
     a_run,
@@ -190,6 +191,7 @@ def call_and_die(store, run) -> None:
     claim.begin_calls()
     with claim.thread.locked() as thread:
         (step,) = thread.load_steps(claim.run["id"])
+        thread.write_private(step["run_id"], {"turns": {step["id"]: PRIVATE}})
         thread.write_step({**step, "step_details": {"type": "tool_calls", "tool_calls": CALLS}})
 
 

@@ -30,6 +30,7 @@ from tests.builders import (
     EXPIRY_SECONDS,
     FUNCTION,
     OUTPUTS,
+    PRIVATE,
     PROJECT,
     USAGE,
     Value,
@@ -221,7 +222,7 @@ def begin(scene: Scene, store: Store) -> None:
 
 def require_action(scene: Scene, store: Store) -> None:
     scene.claim.open_call(0, {**CALLS[0], "function": {**CALLS[0]["function"], "arguments": ""}})
-    scene.claim.require_action(CALLS, USAGE)
+    scene.claim.require_action(CALLS, USAGE, PRIVATE)
 
 
 def speak_and_call(scene: Scene, store: Store) -> None:

@@ -26,7 +26,7 @@ from oxillama.lifecycle.ending import end_early
 from oxillama.lifecycle.recovery import MOST_DEATHS, recover
 from oxillama.objects import run as run_object
 from oxillama.store.threads import ThreadFolder
-from tests.builders import CALLS, FUNCTION, OUTPUTS, PROJECT, USAGE, Value, a_thread, an_assistant, files_below, open_store, say
+from tests.builders import CALLS, FUNCTION, OUTPUTS, PRIVATE, PROJECT, USAGE, Value, a_thread, an_assistant, files_below, open_store, say
 from tests.races import clocks
 from tests.races.conftest import FACTOR, PHASES, TALLY
 from tests.races.soundness import Watch, bring_home
@@ -61,7 +61,7 @@ MOVES: dict[str, dict[str, tuple[Callable[[Claim], object], str, str]]] = {
     "calls": {
         "open_call": (lambda claim: claim.open_call(0, OPENED), "calls", "in_progress"),
         "add_arguments": (lambda claim: claim.add_arguments(0, "{"), "calls", "in_progress"),
-        "require_action": (lambda claim: claim.require_action(CALLS, USAGE), "calls", "requires_action"),
+        "require_action": (lambda claim: claim.require_action(CALLS, USAGE, PRIVATE), "calls", "requires_action"),
         "run_out": (lambda claim: claim.run_out("max_completion_tokens", USAGE), "calls", "incomplete"),
         "fail": (lambda claim: claim.stop("failed", last_error=FAILURE), "calls", "failed"),
     },

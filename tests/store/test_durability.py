@@ -14,6 +14,7 @@ from tests.builders import (
     CALLS,
     EXPIRY_SECONDS,
     OUTPUTS,
+    PRIVATE,
     PROJECT,
     USAGE,
     a_run,
@@ -208,8 +209,9 @@ def test_calls_are_on_the_device_before_anyone_is_asked_for_their_outputs(durabl
     claim = claimed(durable, a_run(durable, a_thread(durable, "x")))
     claim.begin_calls()
     recording.take()
-    claim.require_action(CALLS, USAGE)
-    assert recording.take()[:12] == [
+    claim.require_action(CALLS, USAGE, PRIVATE)
+    assert recording.take()[:16] == [
+        *replaced("run:private.json", "runs/<run>"),
         *replaced("run:steps/<step>.json", "run:steps"),
         *replaced("queue/active/<run>", "queue/active"),
         *replaced("run:status.json", "runs/<run>"),
