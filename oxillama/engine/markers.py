@@ -6,6 +6,7 @@ and begin another in the name of the system.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -47,7 +48,8 @@ class MarkerKnowledge:
         Raises:
             EngineError: the engine could tell its control tokens, but not now.
         """
-        if _broken_up(value, _SUSPECT) == value:
+        # Not on the event loop: a request may hold millions of small values.
+        if not await asyncio.to_thread(_holds, value, _SUSPECT):
             return value
         pattern = self._pattern
         if pattern is None:
@@ -56,7 +58,7 @@ class MarkerKnowledge:
             # Longest first: where one marker begins like another, all of it counts.
             pattern = re.compile("|".join([*map(re.escape, sorted(own, key=len, reverse=True)), _WELL_KNOWN]))
             self._pattern = pattern if known is not None else None
-        return _broken_up(value, pattern)
+        return await asyncio.to_thread(_broken_up, value, pattern)
 
     async def _control_tokens(self) -> list[str]:
         """Those of the vocabulary's texts that are read in another way where control tokens are looked for than where not."""
@@ -77,6 +79,18 @@ class MarkerKnowledge:
             question: dict[str, object] = {"content": "\n".join(texts.values()), "parse_special": parse, "with_pieces": True}
             found.append({number for number, _ in _entries(await self._ask("POST", "/tokenize", question))})
         return [texts[number] for number in found[0] - found[1] if number in texts]
+
+
+def _holds(value: Any, pattern: re.Pattern[str]) -> bool:
+    """Whether the pattern is in any text of the JSON, also where arguments of a call write it with escapes."""
+    match value:
+        case str():
+            return pattern.search(value) is not None or "\\" in value
+        case list():
+            return any(_holds(one, pattern) for one in value)
+        case dict():
+            return any(_holds(key, pattern) or _holds(one, pattern) for key, one in value.items())
+    return False
 
 
 def _broken_up(value: Any, pattern: re.Pattern[str]) -> Any:

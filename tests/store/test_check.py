@@ -315,6 +315,11 @@ DAMAGE: dict[str, tuple[Callable[[Data], object], Callable[[Data], Path], str]] 
         lambda d: d.run / "additional_messages.jsonl",
         "not in the thread's log",
     ),
+    "a private body that is damaged": (
+        lambda d: (d.run / "private.json").write_bytes(b'{"turns":'),
+        lambda d: d.run / "private.json",
+        "not JSON",
+    ),
     "entry of a run that is over": (
         lambda d: an_entry(d, d.run.name, thread_id=d.thread.name),
         lambda d: d.root / "queue" / "active" / d.run.name,
