@@ -200,3 +200,8 @@ def all_at_once(acts: Sequence[Callable[[], object]]) -> None:
     for fd in (*ready, release[0]):
         os.close(fd)
     assert statuses == [-signal.SIGKILL] * len(children)
+
+
+def told_in(log: bytes) -> list[tuple[str, bytes]]:
+    """Name and data of the events in a log."""
+    return [(name, data) for name, data, _ in frames(log)]

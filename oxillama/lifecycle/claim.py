@@ -13,7 +13,7 @@ from oxillama.lifecycle.ending import end, end_early, open_step, untold
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import call_arguments, call_opened, content_delta, frame, frames, message_event, run_event, step_event
+from oxillama.objects.stream_event import call_arguments, call_opened, content_delta, frame, message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.run_queue import ActiveRun
 from oxillama.store.thread_reader import ThreadReader
@@ -165,6 +165,8 @@ class Claim:
 
     def stop(self, status: str, *, last_error: dict[str, str] | None = None) -> None:
         """End the run before its own end: `failed`, with `last_error`, or `expired`."""
+        # What was said is read out of the log; a long text is not wanted twice.
+        self._content = message_object.GrowingContent()
         with self._owned() as (thread, run):
             end_early(self._store, thread, run, status, last_error=last_error)
 
@@ -234,7 +236,7 @@ def queue_again(store: Store, thread: LockedThread, entry: ActiveRun, run: dict[
 
 def _untold(thread: LockedThread, run: dict[str, Any]) -> bytes:
     """The events that should have led to a queued run and are not in its log: a power cut took them, or who queued it died."""
-    told = [name for name, _, _ in frames(thread.events(run["id"]).read_all())]
+    told = [name for name, _ in thread.events(run["id"]).frames()]
     if told[-1:] == ["thread.run.queued"]:
         return b""
     return b"".join([*untold(thread, run), run_event(run)])

@@ -12,7 +12,7 @@ from oxillama.errors import StoreError
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import frame, frames, message_event, run_event, step_event
+from oxillama.objects.stream_event import frame, framed, message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.records import parsed
 
@@ -75,9 +75,13 @@ def untold(thread: LockedThread, run: dict[str, Any]) -> list[bytes]:
         message = stored_message(thread, step)
         closing += [message_event(message)] if message is not None else []
         closing += [step_event(step)] if step["status"] != "in_progress" else []
-    log = thread.events(run["id"]).read_all()
-    created = [] if log else [frame("thread.run.created", run_object.as_created(run))]
-    return created + [event for event in closing if event not in log]
+    missing, is_created = dict.fromkeys(closing), False
+    for name, data in thread.events(run["id"]).frames():
+        is_created = True
+        if not name.endswith(".delta"):
+            missing.pop(framed(name, data), None)
+    created = [] if is_created else [frame("thread.run.created", run_object.as_created(run))]
+    return [*created, *missing]
 
 
 def stored_message(thread: LockedThread, step: dict[str, Any]) -> dict[str, Any] | None:
@@ -133,8 +137,8 @@ def drop_untold_step(thread: LockedThread, run_id: str) -> None:
     step = open_step(thread, run_id)
     if step is None or step["step_details"].get("tool_calls") or stored_message(thread, step) is not None:
         return
-    told = frames(thread.events(run_id).read_all())
-    if not any(name == "thread.run.step.created" and data.startswith(b'{"id":"%b"' % step["id"].encode()) for name, data, _ in told):
+    told = thread.events(run_id).frames()
+    if not any(name == "thread.run.step.created" and data.startswith(b'{"id":"%b"' % step["id"].encode()) for name, data in told):
         thread.take_back(run_id, step["id"])
 
 

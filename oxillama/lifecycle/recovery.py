@@ -15,7 +15,7 @@ from oxillama.lifecycle.claim import outcome_of, queue_again, wait_for_outputs
 from oxillama.lifecycle.ending import MESSAGE_REASONS, drop_untold_step, end, end_early, stored_message, untold
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import frames, run_event
+from oxillama.objects.stream_event import run_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.run_queue import ActiveRun
 
@@ -141,7 +141,7 @@ def _append_missing(thread: LockedThread, run: dict[str, Any]) -> None:
     """Add the events that lead to a run's status, because whoever set it died before they were told."""
     events = thread.events(run["id"])
     # By name: the run may have been modified since.
-    if [name for name, _, _ in frames(events.read_all())][-1:] == [f"thread.run.{run['status']}"]:
+    if [name for name, _ in events.frames()][-1:] == [f"thread.run.{run['status']}"]:
         return
     before = untold(thread, run) if run["status"] in run_object.TERMINAL else []
     events.append(b"".join([*before, run_event(run)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -21,7 +22,12 @@ _FRAME = re.compile(rb"^event: ([^\n]*)\ndata: ([^\n]*)\n\n", re.MULTILINE)
 
 def frame(name: str, value: dict[str, Any]) -> bytes:
     """One event in SSE framing: the bare object on one line (behaviour.md, section 6)."""
-    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(value) + b"\n\n"
+    return framed(name, orjson.dumps(value))
+
+
+def framed(name: str, data: bytes) -> bytes:
+    """One event in SSE framing, its object in JSON already."""
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
 
 
 def run_event(value: dict[str, Any]) -> bytes:
@@ -64,11 +70,16 @@ def frames(data: bytes) -> list[tuple[str, bytes, int]]:
     return [(match[1].decode("utf-8", "replace"), match[2], match.end()) for match in _FRAME.finditer(data)]
 
 
-def message_so_far(log: bytes, message_id: str) -> dict[str, Any] | None:
-    """A Message as far as a run's log tells it, deltas folded in; None when the log never announced it."""
+def message_so_far(told: Iterable[tuple[str, bytes]], message_id: str) -> dict[str, Any] | None:
+    """A Message as far as a run's events tell it, deltas folded in; None when they never announced it.
+
+    Args:
+        told: name and data of the events.
+        message_id: which.
+    """
     message: dict[str, Any] | None = None
     content = GrowingContent()
-    for name, data, _ in frames(log):
+    for name, data in told:
         if name == "thread.message.created":
             value = orjson.loads(data)
             if value["id"] == message_id:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from oxillama.errors import ClaimLost, CorruptRecord
-from oxillama.objects.stream_event import message_so_far
+from oxillama.objects.stream_event import frames, message_so_far
 from oxillama.store.disk import Disk, naming
 from oxillama.store.event_reader import EventReader, ends_with_frame, last_frame_end
 from oxillama.store.locks import holding
@@ -58,10 +60,27 @@ class EventLog:
             return b""
         return log[: last_frame_end(log)]
 
+    def frames(self) -> Iterator[tuple[str, bytes]]:
+        """Name and data of every whole frame, oldest first. Of a long log only a part is in memory at a time."""
+        try:
+            reader = self.reader()
+        except FileNotFoundError:
+            return
+        with contextlib.closing(reader):
+            position = 0
+            while True:
+                data = reader.read(position)
+                if not data and (end := reader.large_end(position)) is not None:
+                    data = b"".join(reader.pieces(position, end))
+                if not data:
+                    return
+                position += len(data)
+                yield from ((name, value) for name, value, _ in frames(data))
+
     def message_so_far(self, message_id: str) -> dict[str, Any] | None:
         """A Message as far as the log tells it; None when it was never announced. Raises CorruptRecord."""
         try:
-            return message_so_far(self.read_all(), message_id)
+            return message_so_far(self.frames(), message_id)
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptRecord(self.path, f"an event of it is not what it should be: {type(error).__name__}") from None
 

@@ -13,6 +13,7 @@ from oxillama.objects import stream_event
 from oxillama.objects.assistant import new_assistant
 from oxillama.objects.stream_event import content_delta, frame, frames, message_so_far
 from oxillama.objects.thread import new_thread
+from tests.builders import told_in
 from tests.contract.validation import check
 
 STAMP, NOW = 1_790_000_000_000_000, 1_790_000_000
@@ -133,17 +134,17 @@ def test_a_message_is_put_together_from_its_pieces(run):
             content_delta(two["id"], {"index": 0, **message_object.text_part("two")}),
         ]
     )
-    assert message_so_far(log, two["id"])["content"] == [message_object.text_part("two")]
-    assert message_so_far(log[: log.index(two["id"].encode())], one["id"])["content"] == [message_object.text_part("one")]
-    assert message_so_far(frame("thread.message.created", one), one["id"]) == one
-    assert message_so_far(log, "msg_other") is None and message_so_far(b"", one["id"]) is None
+    assert message_so_far(told_in(log), two["id"])["content"] == [message_object.text_part("two")]
+    assert message_so_far(told_in(log[: log.index(two["id"].encode())]), one["id"])["content"] == [message_object.text_part("one")]
+    assert message_so_far(told_in(frame("thread.message.created", one)), one["id"]) == one
+    assert message_so_far(told_in(log), "msg_other") is None and message_so_far(told_in(b""), one["id"]) is None
 
 
 def test_the_first_of_two_messages_is_not_given_the_text_of_the_second(run):
     one, two = message_object.run_message(run, STAMP), message_object.run_message(run, STAMP + 1)
     log = frame("thread.message.created", one) + content_delta(one["id"], {"index": 0, **message_object.text_part("one")})
     log += frame("thread.message.created", two) + content_delta(two["id"], {"index": 0, **message_object.text_part("two")})
-    assert message_so_far(log, one["id"])["content"] == [message_object.text_part("one")]
+    assert message_so_far(told_in(log), one["id"])["content"] == [message_object.text_part("one")]
 
 
 def test_a_torn_stream_is_told_of_in_the_wrapped_form():

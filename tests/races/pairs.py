@@ -41,6 +41,7 @@ from tests.builders import (
     ask_for_tools,
     claimed,
     say,
+    told_in,
 )
 from tests.races import clocks
 from tests.races.soundness import Watch, bring_home
@@ -352,7 +353,7 @@ def _told_whole(scene: Scene, outcomes: tuple[str, str]) -> None:
     log = scene.follower.read(0)
     name, data, _ = next(frame for frame in frames(log) if frame[0] in ("thread.message.completed", "thread.message.incomplete"))
     message = orjson.loads(data)
-    so_far = message_so_far(log, message["id"])
+    so_far = message_so_far(told_in(log), message["id"])
     assert so_far is not None
     assert so_far["content"] == message["content"]
     assert name == "thread.message.incomplete" or message["content"] == [text_part("Well, good.")]

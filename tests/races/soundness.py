@@ -16,7 +16,7 @@ from oxillama.objects.page import PageQuery
 from oxillama.objects.stream_event import frames, message_so_far
 from oxillama.store import Store
 from oxillama.store.threads import ThreadFolder
-from tests.builders import PROJECT, Value, answer, events
+from tests.builders import PROJECT, Value, answer, events, told_in
 
 #: The statuses that the log of a run may tell, in order. Whatever does not fit was told twice, or by somebody who was late.
 LIFE = re.compile(
@@ -130,7 +130,7 @@ def _check_message(step: Value, told: list[tuple[str, Value]], log: bytes, lines
         assert line["status"] == "completed" or line["incomplete_details"]["reason"] in ("max_tokens", "content_filter")
     else:
         assert line["incomplete_details"] == {"reason": REASONS[step["status"]]}
-    so_far = message_so_far(log, message_id)
+    so_far = message_so_far(told_in(log), message_id)
     assert so_far is not None
     assert so_far["content"] in (line["content"], []), "every piece of it was told, and no other"
     return 1
