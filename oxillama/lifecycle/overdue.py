@@ -11,6 +11,7 @@ from oxillama import clock
 from oxillama.errors import NotFound, OxillamaError
 from oxillama.lifecycle.recovery import recover
 from oxillama.store import Store
+from oxillama.store.active_entries import ActiveEntries
 from oxillama.store.pulses import Pulses
 from oxillama.store.run_queue import ActiveRun
 
@@ -27,13 +28,14 @@ def is_due(store: Store, entry: ActiveRun) -> bool:
         return False
 
 
-def settle_overdue(store: Store, pulses: Pulses) -> None:
+def settle_overdue(store: Store, entries: ActiveEntries, pulses: Pulses) -> None:
     """End the runs that are due and that no runner will end: theirs is frozen, or none moves at all.
 
     Costs a look at the folder of the runners while all is well.
 
     Args:
         store: where they are.
+        entries: of its queue, kept from look to look.
         pulses: as just looked at.
 
     Raises:
@@ -42,14 +44,13 @@ def settle_overdue(store: Store, pulses: Pulses) -> None:
     frozen = set(pulses.frozen)
     if pulses.moving and not frozen:
         return
-    for run_id in store.queue.active():
+    for entry in entries.all():
         try:
-            entry = store.queue.load(run_id)
-            if entry is None or not (entry.runner in frozen or not pulses.moving) or not is_due(store, entry):
+            if not (entry.runner in frozen or not pulses.moving) or not is_due(store, entry):
                 continue
             recover(store, entry, abandoned=entry.runner in frozen)
             if entry.runner in frozen:
-                log.warning("run %s was taken away from runner %s, which does not move", run_id, entry.runner)
+                log.warning("run %s was taken away from runner %s, which does not move", entry.run_id, entry.runner)
         except OxillamaError as error:
             # One run that cannot be read must not keep the others. A runner tells of it in the log.
-            log.debug("run %s cannot be looked after: %s", run_id, error)
+            log.debug("run %s cannot be looked after: %s", entry.run_id, error)

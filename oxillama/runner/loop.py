@@ -16,8 +16,10 @@ from oxillama.lifecycle.overdue import is_due
 from oxillama.lifecycle.recovery import recover
 from oxillama.recent import Recent
 from oxillama.runner.execution import Stopping, execute
+from oxillama.runner.offers import Offers
 from oxillama.runner.turn import blocking
 from oxillama.store import Store
+from oxillama.store.active_entries import ActiveEntries
 from oxillama.store.pulses import BEAT_SECONDS, Pulses
 from oxillama.store.run_queue import ActiveRun
 
@@ -48,6 +50,8 @@ class Runner:
         self._working: dict[str, asyncio.Task[None]] = {}
         self._unoffered: set[str] = set()
         self._told: Recent[str, str] = Recent(_MAX_TOLD)
+        self._offers = Offers(store.queue)
+        self._entries = ActiveEntries(store.queue, self._tell_once)
         self._pulses = Pulses(store.queue)
         self._stopping = Stopping()
         self._offered = asyncio.Event()
@@ -73,7 +77,7 @@ class Runner:
                     self._told.pop(_QUEUE, None)
                 except StoreError as error:
                     self._tell_once(_QUEUE, error)
-                await self._wait_for_offer(_POLL_SECONDS if watch is None else RECOVERY_SECONDS)
+                await self._wait_for_offer(_POLL_SECONDS if watch is None or self._offers.has_unread else RECOVERY_SECONDS)
         finally:
             recovering.cancel()
             if watch is not None:
@@ -93,12 +97,10 @@ class Runner:
             await asyncio.sleep(BEAT_SECONDS)
 
     def _claim_offered(self) -> None:
-        """Begin to work on offered runs, oldest first. Claiming itself waits for disks, so each does it in its own task."""
-        for run_id in self._store.queue.offered():
-            if len(self._working) >= self._concurrency:
-                return
-            if run_id not in self._working:
-                self._working[run_id] = asyncio.create_task(self._work_on(run_id), name=run_id)
+        """Begin to work on offered runs, in turns among projects. Claiming itself waits for disks, so each does it in its own task."""
+        self._offers.look()
+        while len(self._working) < self._concurrency and (run_id := self._offers.take()) is not None:
+            self._working[run_id] = asyncio.create_task(self._work_on(run_id), name=run_id)
 
     async def _work_on(self, run_id: str) -> None:
         try:
@@ -112,6 +114,7 @@ class Runner:
             await asyncio.sleep(RECOVERY_SECONDS)
         finally:
             del self._working[run_id]
+            self._offers.done(run_id)
             self._offered.set()
 
     async def _wait_for_offer(self, seconds: float) -> None:
@@ -133,7 +136,7 @@ class Runner:
         return watch
 
     def _on_offer(self, watch: INotify) -> None:
-        watch.read(timeout=0)
+        self._offers.found(event.name for event in watch.read(timeout=0))
         self._offered.set()
 
     async def _recover_for_ever(self) -> None:
@@ -156,11 +159,13 @@ class Runner:
         self._unoffered = set()
         self._pulses.look()
         frozen = self._pulses.frozen
-        for run_id in queue.active():
+        for entry in self._entries.all():
+            if self._stopping.soon.is_set():
+                return
+            run_id = entry.run_id
+            if run_id in self._working:
+                continue
             try:
-                entry = queue.load(run_id)
-                if entry is None or run_id in self._working:
-                    continue
                 abandoned = entry.runner == self._id or (entry.runner in frozen and is_due(self._store, entry))
                 if abandoned or self._needs_care(entry, run_id in offered, run_id in unoffered):
                     recover(self._store, entry, abandoned=abandoned)

@@ -20,8 +20,11 @@ from oxillama.store.disk import Disk, naming
 from oxillama.store.layout import Layout
 from oxillama.store.records import parsed
 
+#: What tells one version of an entry from another.
+EntryStamp = tuple[int, int, int]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class ActiveRun:
     """One run that is not terminal.
 
@@ -73,6 +76,16 @@ class RunQueue:
             raise CorruptRecord(path, "`run_id` is not the name of the file")
         return entry
 
+    def stamp(self, run_id: str) -> EntryStamp | None:
+        """Differs when an entry was replaced, which is a new file each time; None when there is none."""
+        path = self._entry(run_id)
+        try:
+            with naming(path):
+                found = os.stat(path)
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     def remove(self, run_id: str) -> None:
         """The run is terminal, or never came to be."""
         self._disk.unlink(self._entry(run_id))
@@ -87,7 +100,7 @@ class RunQueue:
         if len(names) < count:
             return False
         known = self._projects
-        self._projects = {name: known[name] if name in known else self._project_of(name) for name in names}
+        self._projects = {name: known[name] if name in known else self.project_of(name) for name in names}
         return sum(found == project for found in self._projects.values()) >= count
 
     def offer(self, run_id: str) -> None:
@@ -98,6 +111,10 @@ class RunQueue:
     def offered(self) -> list[str]:
         """Ids of runs that may be claimed, oldest first."""
         return _sorted_ids(self._disk.names(self._layout.waiting))
+
+    def is_offered(self, run_id: str) -> bool:
+        """Whether a run may be claimed."""
+        return self._disk.exists(self._marker(run_id))
 
     def take(self, run_id: str) -> bool:
         """Take a marker away. Of several runners that try, exactly one gets True."""
@@ -147,10 +164,11 @@ class RunQueue:
                     self._disk.unlink(self._runner(runner_id))
         return alive
 
-    def _project_of(self, run_id: str) -> str | None:
+    def project_of(self, run_id: str) -> str | None:
+        """Whose an active run is; None when its entry is not there or cannot be read."""
         try:
             entry = self.load(run_id)
-        except CorruptRecord:
+        except StoreError:
             return None
         return None if entry is None else entry.project
 

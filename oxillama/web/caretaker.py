@@ -9,6 +9,7 @@ import time
 from oxillama.errors import StoreError
 from oxillama.lifecycle.overdue import settle_overdue
 from oxillama.store import Store
+from oxillama.store.active_entries import ActiveEntries
 from oxillama.store.pulses import LOOK_SECONDS, Pulses
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ class Caretaker:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pulses = Pulses(store.queue)
+        # A runner tells of an entry that cannot be read in the log.
+        self._entries = ActiveEntries(store.queue, lambda run_id, error: log.debug("run %s: %s", run_id, error))
 
     def start(self) -> None:
         """Watch for as long as the process lives."""
@@ -39,7 +42,7 @@ class Caretaker:
             time.sleep(LOOK_SECONDS)
             try:
                 self._pulses.look()
-                settle_overdue(self._store, self._pulses)
+                settle_overdue(self._store, self._entries, self._pulses)
             except StoreError as error:
                 # `/health` says so to whoever asks.
                 log.debug("the runners cannot be watched: %s", error)
