@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from oxillama.engine.dialect import Dialect
+from oxillama.engine.dialect import Dialect, ModelDialect
 from oxillama.engine.models import ModelChoice
 from oxillama.recent import Recent
 
@@ -39,5 +39,5 @@ def test_an_engines_model_has_a_name_of_bounded_length() -> None:
 def test_what_models_do_not_take_is_remembered_of_so_many() -> None:
     dialect = Dialect()
     for number in range(3000):
-        dialect.remember(f"model-{number}", frozenset({"max_tokens"}))
-    assert sum(bool(dialect.unknown(f"model-{number}")) for number in range(3000)) == 1000
+        dialect.remember(f"model-{number}", ModelDialect(takes_tools=False))
+    assert sum(not dialect.of(f"model-{number}").takes_tools for number in range(3000)) == 1000

@@ -12,7 +12,7 @@ from oxillama.errors import StoreError
 from oxillama.objects import message as message_object
 from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
-from oxillama.objects.stream_event import frame, framed, message_event, run_event, step_event
+from oxillama.objects.stream_event import frame, framed, run_event, step_event
 from oxillama.store import LockedThread, Store
 from oxillama.store.records import parsed
 
@@ -72,8 +72,8 @@ def untold(thread: LockedThread, run: dict[str, Any]) -> list[bytes]:
     """
     closing = []
     for step in thread.load_steps(run["id"]):
-        message = stored_message(thread, step)
-        closing += [message_event(message)] if message is not None else []
+        told = _closing_message_event(thread, step)
+        closing += [told] if told is not None else []
         closing += [step_event(step)] if step["status"] != "in_progress" else []
     missing, is_created = dict.fromkeys(closing), False
     for name, data in thread.events(run["id"]).frames():
@@ -82,6 +82,15 @@ def untold(thread: LockedThread, run: dict[str, Any]) -> list[bytes]:
             missing.pop(framed(name, data), None)
     created = [] if is_created else [frame("thread.run.created", run_object.as_created(run))]
     return [*created, *missing]
+
+
+def _closing_message_event(thread: LockedThread, step: dict[str, Any]) -> bytes | None:
+    """The event of a step's message as it came to the thread's log, or None. Its line is sent as it is: a text may be long."""
+    if step["type"] != "message_creation":
+        return None
+    message_id = step["step_details"]["message_creation"]["message_id"]
+    line = thread.messages.find(message_id)
+    return None if line is None else framed(f"thread.message.{parsed(line, message_id)['status']}", line)
 
 
 def stored_message(thread: LockedThread, step: dict[str, Any]) -> dict[str, Any] | None:

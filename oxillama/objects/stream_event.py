@@ -27,7 +27,7 @@ def frame(name: str, value: dict[str, Any]) -> bytes:
 
 def framed(name: str, data: bytes) -> bytes:
     """One event in SSE framing, its object in JSON already."""
-    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+    return b"".join((b"event: ", name.encode(), b"\ndata: ", data, b"\n\n"))
 
 
 def run_event(value: dict[str, Any]) -> bytes:
