@@ -149,11 +149,13 @@ class _CallNumbers:
             arguments = ""
         if not name and not arguments:
             return
-        call_id = call.get("id")
+        # Gemini's are empty.
+        call_id = call.get("id") or None
         number = self._number(call.get("index"), call_id, bool(name))
         self._last = number
-        told = call_id if name and isinstance(call_id, str) and call_id else None
-        yield CallDelta(number, engine_words.sound(name) if name else None, self._halves[number].joined(arguments), told)
+        told = call_id if name and isinstance(call_id, str) else None
+        extra = _mapping(call.get("extra_content")) or None
+        yield CallDelta(number, engine_words.sound(name) if name else None, self._halves[number].joined(arguments), told, extra)
 
     def _number(self, index: object, call_id: object, named: bool) -> int:
         key = index if isinstance(index, int) else None

@@ -69,12 +69,14 @@ class CallDelta:
         name: of the function, in the call's first delta.
         arguments: what to append to the call's arguments.
         id: the engine's own for the call, in the first delta that has one; None where it gave none.
+        extra: what the engine calls the call's `extra_content` and wants back with it; None where it sent none.
     """
 
     index: int
     name: str | None
     arguments: str
     id: str | None = None
+    extra: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

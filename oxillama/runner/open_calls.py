@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 #: No engine's id of a call is longer.
 _MAX_ENGINE_ID = 256
+#: Signatures of calls that are longer do not go back to the engine; Gemini's have some thousand characters.
+_MAX_EXTRA = 100_000
 #: Thoughts that are longer do not go back to the engine.
 _MAX_THOUGHTS = 1_000_000
 
@@ -28,6 +30,7 @@ class OpenCalls:
         self._calls: list[dict[str, Any]] = []
         self._arguments: list[list[str]] = []
         self._engine_ids: list[str | None] = []
+        self._extras: dict[str, dict[str, Any]] = {}
         self.characters = 0
 
     def __len__(self) -> int:
@@ -45,6 +48,15 @@ class OpenCalls:
         """Append to the arguments of a call."""
         self._arguments[index].append(fragment)
         self.characters += len(fragment)
+
+    def add_extra(self, index: int, extra: dict[str, Any]) -> None:
+        """Keep what the engine wants back with a call."""
+        if len(str(extra)) <= _MAX_EXTRA:
+            self._extras[self._calls[index]["id"]] = {"extra_content": extra}
+
+    def extras(self) -> dict[str, dict[str, Any]]:
+        """Our id -> members of the call that the engine wants back with it, as Gemini its signatures (securo-finance/securo#884)."""
+        return self._extras
 
     def whole(self) -> list[dict[str, Any]]:
         """The calls with their arguments."""

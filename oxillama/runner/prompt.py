@@ -209,10 +209,13 @@ def _own_messages(steps: list[dict[str, Any]], thread: ThreadFolder, private: di
                 messages.append(chat)
             continue
         kept = private.get(step["id"], {})
-        calls = [_call(call, kept.get("call_ids", {})) for call in step["step_details"]["tool_calls"]]
+        stored_calls = step["step_details"]["tool_calls"]
+        calls = [_call(call, kept.get("call_ids", {})) for call in stored_calls]
+        extras = [kept.get("call_extras", {}).get(call["id"], {}) for call in stored_calls]
+        asked = [{**step_object.without_output(call), **extra} for call, extra in zip(calls, extras, strict=True)]
         if not (messages and messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]):
             messages.append({"role": "assistant", "content": None})
-        messages[-1] |= {"tool_calls": [step_object.without_output(call) for call in calls], **kept.get("reasoning", {})}
+        messages[-1] |= {"tool_calls": asked, **kept.get("reasoning", {})}
         messages += [{"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""} for call in calls]
     return messages
 

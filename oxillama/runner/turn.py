@@ -117,6 +117,8 @@ class Turn:
             await self._open_call(delta.name or "", delta.id)
         if delta.index >= len(self._calls):
             raise EngineAnswerUnusable("The model engine sent tool calls out of order.")
+        if delta.extra is not None:
+            self._calls.add_extra(delta.index, delta.extra)
         if delta.arguments:
             self._calls.add_arguments(delta.index, delta.arguments)
             self._claim.add_arguments(delta.index, delta.arguments)
@@ -156,7 +158,7 @@ class Turn:
 
     def _private(self) -> dict[str, Any]:
         """What the engine gets back with its calls in the next turn; empty where it sent nothing of its own."""
-        parts = {"call_ids": self._calls.engine_ids(), "reasoning": self._thoughts.to_send_back()}
+        parts = {"call_ids": self._calls.engine_ids(), "call_extras": self._calls.extras(), "reasoning": self._thoughts.to_send_back()}
         return {name: part for name, part in parts.items() if part}
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from asking import STOP, TOOL, ask, failing, fault, heard
+from asking import STOP, TOOL, ask, failing, fault, heard, streaming
 from raw_engine import Connection, Script, raw_engine
 
 from oxillama import errors
@@ -115,3 +115,18 @@ def test_an_engine_may_compress() -> None:
 
     with raw_engine(script) as server:
         assert ask(server)[0] == TextDelta("x")
+
+
+def test_calls_with_empty_ids_and_signatures() -> None:
+    """Gemini's: no index, an empty id, and an `extra_content` that it wants back."""
+    extra = {"google": {"thought_signature": "abc"}}
+    calls = [{"id": "", "function": {"name": "f", "arguments": "{}"}}, {"id": "", "function": {"name": "f", "arguments": '{"a":1}'}}]
+    calls[0]["extra_content"] = extra
+    found = heard(streaming({"tool_calls": calls}), tools=[TOOL])
+    assert found[:2] == [CallDelta(0, "f", "{}", None, extra), CallDelta(1, "f", '{"a":1}')]
+
+
+def test_usage_in_a_member_of_groqs() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    last = json.dumps({"choices": [], "x_groq": {"id": "req_1", "usage": usage}})
+    assert heard(sending(f"data: {CHUNK}\n\ndata: {END}\n\ndata: {last}\n\n"))[-1] == Finished("stop", TokenUsage(3, 2))

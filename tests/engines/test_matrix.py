@@ -30,18 +30,7 @@ ENGINES: tuple[type[Personality], ...] = (
     hosted.Gemini,
 )
 
-
-#: What is not tried with an engine: what this server does not do for it yet, see docs/engines.md.
-NOT_YET: dict[type[Personality], tuple[Callable[[Talk], None], ...]] = {
-    hosted.Gemini: (
-        conversations.one_call,
-        conversations.parallel_calls,
-        conversations.two_rounds_and_another_question,
-        conversations.required_choice,
-        conversations.named_choice,
-    ),
-}
-PAIRS = [(engine, one) for engine in ENGINES for one in conversations.CONVERSATIONS if one not in NOT_YET.get(engine, ())]
+PAIRS = [(engine, one) for engine in ENGINES for one in conversations.CONVERSATIONS]
 
 
 @pytest.fixture(scope="module")
