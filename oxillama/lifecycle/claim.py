@@ -15,6 +15,7 @@ from oxillama.objects import run as run_object
 from oxillama.objects import step as step_object
 from oxillama.objects.stream_event import call_arguments, call_opened, content_delta, frame, message_event, run_event, step_event
 from oxillama.store import LockedThread, Store
+from oxillama.store.event_log import KEPT_EVERY_BYTES
 from oxillama.store.run_queue import ActiveRun
 from oxillama.store.thread_reader import ThreadReader
 
@@ -37,6 +38,7 @@ class Claim:
         self._content = message_object.GrowingContent()
         self._step: dict[str, Any] | None = None
         self._streamed = False
+        self._keep_at = KEPT_EVERY_BYTES
 
     @classmethod
     def take(cls, store: Store, run_id: str, runner_id: str) -> Claim | None:
@@ -206,6 +208,9 @@ class Claim:
         assert self._message is not None
         message_id = self._message["id"]
         self._events.append(b"".join(content_delta(message_id, self._content.add(kind, fragment)) for fragment in fragments))
+        if self._events.end >= self._keep_at:
+            so_far = {**self._message, "content": self._content.parts()}
+            self._keep_at = self.thread.events(self._entry.run_id).keep_so_far(so_far, self._events.end)
 
     def _finished(self, usage: dict[str, Any] | None, incomplete_reason: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """The open message and its step. Programs read the first part of every answer, so an empty one has an empty text."""

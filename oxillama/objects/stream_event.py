@@ -70,15 +70,18 @@ def frames(data: bytes) -> list[tuple[str, bytes, int]]:
     return [(match[1].decode("utf-8", "replace"), match[2], match.end()) for match in _FRAME.finditer(data)]
 
 
-def message_so_far(told: Iterable[tuple[str, bytes]], message_id: str) -> dict[str, Any] | None:
+def message_so_far(told: Iterable[tuple[str, bytes]], message_id: str, begun: dict[str, Any] | None = None) -> dict[str, Any] | None:
     """A Message as far as a run's events tell it, deltas folded in; None when they never announced it.
 
     Args:
         told: name and data of the events.
         message_id: which.
+        begun: it, as all events before these tell it.
     """
-    message: dict[str, Any] | None = None
+    message = begun
     content = GrowingContent()
+    for part in begun["content"] if begun is not None else []:
+        content.fold(part)
     for name, data in told:
         if name == "thread.message.created":
             value = orjson.loads(data)

@@ -7,18 +7,26 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from oxillama.errors import ClaimLost, CorruptRecord
+import orjson
+
+from oxillama.errors import ClaimLost, CorruptRecord, StoreError
 from oxillama.objects.stream_event import frames, message_so_far
 from oxillama.store.disk import Disk, naming
 from oxillama.store.event_reader import EventReader, ends_with_frame, last_frame_end
+from oxillama.store.layout import RunLayout
 from oxillama.store.locks import holding
+from oxillama.store.records import parsed
+
+#: The text of a message is kept when the log has grown by so much since, or by so many times its own length.
+KEPT_EVERY_BYTES = 256 * 1024
+_KEPT_SHARE = 4
 
 
 class EventLog:
     """The log of one run. A position is the byte offset behind a frame; logs are never rewritten, so it stays true."""
 
-    def __init__(self, disk: Disk, path: str) -> None:
-        self._disk, self.path = disk, path
+    def __init__(self, disk: Disk, layout: RunLayout) -> None:
+        self._disk, self.path, self._so_far_path = disk, layout.events, layout.so_far
 
     def append(self, frames: bytes, *, synced: bool = True) -> int:
         """Add whole frames; the offset behind them. For whoever holds the thread's lock and does not own the run.
@@ -60,14 +68,13 @@ class EventLog:
             return b""
         return log[: last_frame_end(log)]
 
-    def frames(self) -> Iterator[tuple[str, bytes]]:
-        """Name and data of every whole frame, oldest first. Of a long log only a part is in memory at a time."""
+    def frames(self, position: int = 0) -> Iterator[tuple[str, bytes]]:
+        """Name and data of every whole frame behind a position, oldest first. Of a long log only a part is in memory at a time."""
         try:
             reader = self.reader()
         except FileNotFoundError:
             return
         with contextlib.closing(reader):
-            position = 0
             while True:
                 data = reader.read(position)
                 if not data and (end := reader.large_end(position)) is not None:
@@ -79,10 +86,34 @@ class EventLog:
 
     def message_so_far(self, message_id: str) -> dict[str, Any] | None:
         """A Message as far as the log tells it; None when it was never announced. Raises CorruptRecord."""
+        begun, position = self._kept(message_id)
         try:
-            return message_so_far(self.frames(), message_id)
+            return message_so_far(self.frames(position), message_id, begun)
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptRecord(self.path, f"an event of it is not what it should be: {type(error).__name__}") from None
+
+    def keep_so_far(self, message: dict[str, Any], end: int) -> int:
+        """Keep a Message as the log up to `end` tells it, so that a reader folds only what follows. A hint: the log stays the truth.
+
+        Returns:
+            The end of the log at which it should be kept again: seldom enough that keeping long texts costs less than streaming them.
+        """
+        content = orjson.dumps({"end": end, "message": message})
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            self._disk.replace(self._so_far_path, content)
+        return end + max(KEPT_EVERY_BYTES, _KEPT_SHARE * len(content))
+
+    def _kept(self, message_id: str) -> tuple[dict[str, Any] | None, int]:
+        """What was kept of a message, and the position behind it; of another one nothing, nor when a power cut took the log's end."""
+        try:
+            kept = parsed(self._disk.read(self._so_far_path), self._so_far_path)
+            message, end = kept["message"], kept["end"]
+            if message["id"] != message_id:
+                return None, 0
+            with contextlib.closing(self.reader()) as reader:
+                return (message, end) if reader.is_position(end) else (None, 0)
+        except (FileNotFoundError, CorruptRecord, KeyError, TypeError):
+            return None, 0
 
     def reader(self) -> EventReader:
         """Follow the log from any position. FileNotFoundError when there is none."""
@@ -112,6 +143,11 @@ class EventWriter:
                 raise ClaimLost(self._run_id)
             self._disk.write(self._fd, frames)
             self._end += len(frames)
+
+    @property
+    def end(self) -> int:
+        """The offset behind what was added last."""
+        return self._end
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -15,6 +15,7 @@
     runs.log                                    ids of its Runs, oldest first
     runs/<run_id>/status.json                   the Run
     runs/<run_id>/events.sse                    everything it streamed
+    runs/<run_id>/so_far.json                   the message that it is writing, up to some event: a hint
     runs/<run_id>/additional_messages.jsonl     Messages that came with it and are not in the log yet
     runs/<run_id>/steps/<step_id>.json          its RunSteps
     runs/<run_id>/private.json                  what its next turns need, and no caller sees
@@ -130,6 +131,11 @@ class RunLayout:
     def events(self) -> str:
         """Its event log."""
         return f"{self.folder}/events.sse"
+
+    @property
+    def so_far(self) -> str:
+        """The message that it is writing, up to some event."""
+        return f"{self.folder}/so_far.json"
 
     @property
     def private(self) -> str:

@@ -208,7 +208,7 @@ class ThreadReader:
 
     def events(self, run_id: str) -> EventLog:
         """The event log of a Run."""
-        return EventLog(self._disk, self._layout.run(run_id).events)
+        return EventLog(self._disk, self._layout.run(run_id))
 
     def _run_or_none(self, run_id: str) -> tuple[bytes, dict[str, Any]] | None:
         path = self._layout.run(run_id).status

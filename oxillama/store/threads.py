@@ -65,7 +65,7 @@ class LockedThread(ThreadReader):
             if messages:
                 self._disk.create(paths.additional_messages, b"\n".join(map(orjson.dumps, messages)))
             # Whoever claims the run tells what a power cut took of these.
-            EventLog(self._disk, paths.events).append(events, synced=False)
+            EventLog(self._disk, paths).append(events, synced=False)
             self._disk.create(paths.status, orjson.dumps(run))
             # Its name is synced with that of the list, before the first line comes into that.
             self._disk.make_directory(self._layout.runs)

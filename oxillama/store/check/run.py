@@ -13,7 +13,7 @@ from oxillama.store.check.findings import Findings
 from oxillama.store.disk import Disk
 from oxillama.store.layout import RunLayout
 
-_FILES = r"status\.json|events\.sse|private\.json|additional_messages\.jsonl"
+_FILES = r"status\.json|events\.sse|so_far\.json|private\.json|additional_messages\.jsonl"
 _STEP = r"step[-_][0-9A-Za-z-]+"
 
 
