@@ -19,6 +19,7 @@ from oxillama.store.stored import FilePart
 from oxillama.web.body_room import SMALL_BYTES
 from oxillama.web.context import context
 from oxillama.web.headers import WHEN_DONE
+from oxillama.web.value_limit import check_values
 
 _JSON = "application/json"
 #: Where an ExitStack stands that holds the room for values of this request, and for how many bytes of JSON that is.
@@ -40,7 +41,7 @@ def json_body() -> tuple[bytes, Any]:
     No body at all counts as an empty object (behaviour.md, section 1). So does an empty array, which PHP's clients send for no parameters.
 
     Raises:
-        InvalidRequest: it is not JSON, or does not say that it is.
+        InvalidRequest: it is not JSON, does not say that it is, or holds too many values.
     """
     content = _content(to_be_parsed=True)
     if not content:
@@ -102,6 +103,8 @@ def _read(to_be_parsed: bool) -> bytes:
     if request.content_length is not None and len(content) < length:
         raise OSError("the client went away")
     if to_be_parsed and len(content) > SMALL_BYTES:
+        # First: what has too many has no need to wait for room.
+        check_values(content)
         make_room(len(content))
     return bytes(content)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from oxillama.web.value_limit import MAX_VALUES
 from tests.contract.validation import check_error
 from tests.web.test_refusals import ASSISTANTS, MESSAGES, OUTPUTS, RUNS, THREADS, filled
 
@@ -45,22 +46,41 @@ def test_refused(bare, objects, unchanged, path, body):
     assert len(answer.body) < 1000
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        (MESSAGES, repeated(b'{"role":"user","content":[', b"1", b"]}")),
-        (MESSAGES, repeated(b'{"role":"user","content":[', b"{}", b"]}")),
-        (MESSAGES, repeated(b'{"role":"user","content":[', b"[" * 100 + b"]" * 100, b"]}")),
-        (THREADS, repeated(b'{"messages":[', b"[]", b"]}")),
-        (OUTPUTS, repeated(b'{"tool_outputs":[', b"{}", b"]}")),
-        (RUNS, repeated(b'{"assistant_id":"x","additional_messages":[', b"0", b"]}")),
-    ],
-    ids=["numbers", "objects", "arrays in arrays", "messages", "outputs", "additional messages"],
-)
-def test_of_a_million_wrong_things_the_first_is_told(bare, objects, unchanged, path, body):
-    """With an error made for each it takes a minute, which the time limit of tests does not give, and gigabytes."""
-    answer = bare.post(filled(path, objects), body)
+WRONG = {
+    "numbers": (MESSAGES, b'{"role":"user","content":[', b"1", b"]}"),
+    "objects": (MESSAGES, b'{"role":"user","content":[', b"{}", b"]}"),
+    "arrays in arrays": (MESSAGES, b'{"role":"user","content":[', b"[" * 100 + b"]" * 100, b"]}"),
+    "messages": (THREADS, b'{"messages":[', b"[]", b"]}"),
+    "outputs": (OUTPUTS, b'{"tool_outputs":[', b"{}", b"]}"),
+    "additional messages": (RUNS, b'{"assistant_id":"x","additional_messages":[', b"0", b"]}"),
+}
+
+
+@pytest.mark.parametrize(("path", "head", "one", "tail"), WRONG.values(), ids=WRONG)
+def test_of_all_wrong_things_that_may_come_the_first_is_told(bare, objects, unchanged, path, head, one, tail):
+    """With an error made for each it takes long, and much memory."""
+    count = (MAX_VALUES - 10) // (one.count(b"[") + one.count(b"{") + 1)
+    answer = bare.post(filled(path, objects), head + b",".join([one] * count) + tail)
     assert answer.status == 400 and "[0]" in answer.json["error"]["message"] + str(answer.json["error"]["param"])
+
+
+@pytest.mark.parametrize(("path", "head", "one", "tail"), WRONG.values(), ids=WRONG)
+def test_more_values_than_a_request_can_use_are_not_made(bare, objects, unchanged, path, head, one, tail):
+    answer = bare.post(filled(path, objects), repeated(head, one, tail))
+    assert answer.status == 400
+    assert answer.json["error"]["message"] == "Your request holds too many JSON values: there may be 200,000 at the most."
+    assert answer.json["error"]["code"] == "too_many_values"
+
+
+@pytest.mark.parametrize("text", [b"[,{" * 1_000_000, b'\\",' * 1_000_000], ids=["brackets", "quotes"])
+def test_what_a_text_holds_is_no_value(bare, text):
+    answer = bare.post(THREADS, b'{"metadata":{"a":"' + text + b'"}}')
+    assert answer.status == 400 and answer.json["error"]["code"] == "string_above_max_length"
+
+
+def test_what_comes_behind_a_text_is_a_value(bare):
+    answer = bare.post(THREADS, b'{"metadata":{"a":"\\\\","b":[' + b"1," * MAX_VALUES + b"1]}}")
+    assert answer.status == 400 and answer.json["error"]["code"] == "too_many_values"
 
 
 def test_minus_zero_and_the_smallest_numbers_are_numbers(bare):
