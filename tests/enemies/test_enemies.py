@@ -124,8 +124,9 @@ def test_a_hostile_crowd_kills_nothing_and_is_hardly_noticed_by_the_good(tmp_pat
         port = server.wait_ready(60).port
         before = sorted(server.children())
         quiet = good_times(port, max(3.0, SECONDS / 4))
-        command = [sys.executable, "-m", "tests.enemies.crowd", str(port), str(SECONDS), targets.to_json()]
-        with peak_of(server, 0.1) as peak, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as crowd:
+        # Enemies come from elsewhere: what they cost themselves is not to be taken from the server's processors.
+        command = ["nice", "-n", "19", sys.executable, "-m", "tests.enemies.crowd", str(port), str(SECONDS), targets.to_json()]
+        with peak_of(server, 0.5) as peak, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as crowd:
             try:
                 pressed = good_times(port, SECONDS)
                 seen, _ = crowd.communicate(timeout=60)
