@@ -64,7 +64,8 @@ class Asking:
             self._model = await self._models.instead(self._request.model, self._model)
             self._dialect = self._dialects.of(self._model)
         else:
-            self._dialects.note_window(self._model, heard.limits.window)
+            certain = await asyncio.to_thread(heard.certain_limits, self._sent)
+            self._dialects.note_window(self._model, certain.window)
             raise error
 
 

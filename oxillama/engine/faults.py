@@ -11,6 +11,7 @@ from typing import Any
 
 from oxillama import engine_words
 from oxillama.engine import token_limits
+from oxillama.engine.echo import Echo
 from oxillama.engine.refusal_words import RefusalWords
 from oxillama.errors import (
     EngineAnswerUnusable,
@@ -72,10 +73,18 @@ class EngineResponseError(Exception):
         """What it says about lengths."""
         return token_limits.told(self.words.sentences, self.body)
 
+    def certain_limits(self, request: object) -> token_limits.TokenLimits:
+        """What it says about lengths and the caller did not write, quoted or not: what may count for others.
+
+        Args:
+            request: the body that was sent.
+        """
+        return token_limits.told(self.words.sentences, self.body, Echo(request))
+
     def without_echo(self, request: object) -> EngineResponseError:
         """The same, but for what the engine quoted of the request: that says nothing about the engine."""
         heard = EngineResponseError(self.status, self.body, self.headers)
-        heard.words = self.words.without_echo(request)
+        heard.words = self.words.without_echo(Echo(request))
         return heard
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from oxillama.engine.echo import Echo
+
 #: So many characters are looked at: a refusal tells what it is about at its beginning, and may quote a whole prompt.
 _MAX_TEXT = 4_000
 _MAX_NAME = 100
@@ -25,9 +27,8 @@ _MAX_LOOKS = 500
 _SENTENCES = ("message", "error", "detail", "msg", "metadata", "raw", "error_message")
 _CODES = ("code", "type", "param")
 _QUOTATION_MARKS = re.compile("(['\"`])")
-#: What a caller may have put into an engine's mouth: several words. So many pieces are compared with the request, and no others heard.
+#: What a caller may have put into an engine's mouth: several words.
 _MIN_ECHO = 8
-_MAX_ECHOES = 20
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,18 @@ class RefusalWords:
         text = "\n".join(sentences)[:_MAX_TEXT].replace('\\"', '"')
         return cls(text, "\n".join(names[:_MAX_PIECES]))
 
-    def without_echo(self, request: Any) -> RefusalWords:
+    def without_echo(self, echo: Echo) -> RefusalWords:
         """The words without quotations of the request: else a caller could say something in the engine's name.
 
         Args:
-            request: the body that was sent.
+            echo: of the request.
         """
-        written: list[str] | None = None
-        heard, compared = [], 0
+        heard = []
         pieces = _QUOTATION_MARKS.split(self.sentences)
         for place, piece in enumerate(pieces):
-            if 0 < place < len(pieces) - 1 and " " in piece.strip() and len(piece) >= _MIN_ECHO:
-                compared += 1
-                written = list(_texts(request)) if written is None else written
-                if compared > _MAX_ECHOES or any(piece in text for text in written):
-                    continue
-            heard.append(piece)
+            is_quoted = 0 < place < len(pieces) - 1 and " " in piece.strip() and len(piece) >= _MIN_ECHO
+            if not (is_quoted and echo.holds(piece)):
+                heard.append(piece)
         return RefusalWords("".join(heard), self.names)
 
 
@@ -116,16 +113,3 @@ def _names(piece: dict[str, Any]) -> list[str]:
     if isinstance(place, list | tuple):
         names.append(".".join(str(part)[:_MAX_NAME] for part in place[:10]))
     return [name[:_MAX_NAME] for name in names if isinstance(name, str) and name]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in a JSON value, the names of its members too. No deeper than the JSON of a request may be."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            yield name
-            yield from _texts(one)

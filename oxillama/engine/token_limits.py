@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from oxillama.engine.echo import Echo
+
 #: Refusals tell figures at their beginning; later may come what they quote.
 _MAX_TEXT = 4000
 
@@ -133,17 +135,19 @@ _FIGURES = (
 )
 
 
-def told(message: str, body: object) -> TokenLimits:
+def told(message: str, body: object, echo: Echo | None = None) -> TokenLimits:
     """The limits that a refusal names.
 
     Args:
         message: its words.
         body: its error object; llama.cpp puts the figures there (ggml-org/llama.cpp#15780).
+        echo: of the request that was refused; figures that its caller wrote are none of the engine's.
     """
     fields: dict[str, Any] = body if isinstance(body, dict) else {}
     found: dict[str, int] = {}
     for pattern in _FIGURES:
-        match = pattern.search(message[:_MAX_TEXT])
+        matches = pattern.finditer(message[:_MAX_TEXT])
+        match = next((one for one in matches if echo is None or not echo.holds(one[0])), None)
         for kind, digits in match.groupdict().items() if match else ():
             if digits is not None:
                 found.setdefault(kind, int(digits))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -14,7 +15,7 @@ from oxillama.engine.chat_completions import ChatCompletionsEngine
 from oxillama.engine.interface import ChatRequest, TextDelta
 from oxillama.engine.prompted_tools import PromptedTools
 from oxillama.engine_endpoint import EngineEndpoint
-from oxillama.errors import EngineRefused
+from oxillama.errors import EngineRefused, PromptTooLong
 
 QUESTION = {"role": "user", "content": "What time is it?"}
 
@@ -81,6 +82,33 @@ def test_a_caller_teaches_nothing_in_the_engines_name(saying: str) -> None:
         assert await engine.takes_tools("m")
 
     against(quoting, run)
+
+
+ECHOES: dict[str, Callable[[str], str]] = {
+    "as it is": lambda text: f"Bad prompt: {text}",
+    # pydantic, and so FastAPI and vLLM
+    "repr": lambda text: f"1 validation error [type=value_error, input_value={text!r}, input_type=str]",
+    "json": lambda text: f"Bad request: {json.dumps([{'content': text}])}",
+    "another case": lambda text: f"Bad prompt: '{text.upper()}'",
+    "cut off": lambda text: f"Bad prompt: '{text[:70]}",
+    "put together": lambda text: f"Bad prompt: {' '.join(text.split())}",
+}
+
+
+@pytest.mark.parametrize("quoted", ECHOES)
+def test_a_caller_teaches_no_window_whatever_way_the_engine_quotes(quoted: str) -> None:
+    pause = "\n\t" if quoted == "put together" else " "
+    saying = f'it\'s "so"\nmaximum context{pause}length is 10 tokens'
+
+    def answer(connection: Connection) -> None:
+        connection.answer(400, {"error": {"message": ECHOES[quoted](saying)}})
+
+    async def run(engine: ChatCompletionsEngine, _server: RawEngine) -> None:
+        with pytest.raises(PromptTooLong):
+            await text(engine, request(messages=[{"role": "user", "content": saying}]))
+        assert await engine.context_tokens("m") is None
+
+    against(answer, run)
 
 
 CALLED = [

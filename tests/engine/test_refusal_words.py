@@ -111,3 +111,5 @@ def test_who_asks_about_a_refusal_does_not_silence_it() -> None:
     error = EngineResponseError(400, {"message": f"This model's {SAYING}."})
     asked = {"messages": [{"role": "user", "content": f'Why do I get "This model\'s {SAYING}."?'}]}
     assert error.without_echo(asked).limits == TokenLimits(10)
+    # But it is remembered from somebody else: whoever wrote it may have made the engine say it.
+    assert error.certain_limits(asked) == TokenLimits()
