@@ -20,7 +20,7 @@ from tests.patterns.product import Pattern, patterns
 PATTERNS, MADE = patterns()
 MEBIBYTE = 1024 * 1024
 #: For the machine's moods, and for patterns of many alternatives.
-MAX_FACTOR = 10
+MAX_FACTOR = 40
 #: Below this a figure says nothing.
 UNCERTAIN_SECONDS = 0.05
 
