@@ -46,6 +46,8 @@ def end(
     """
     if message is not None:
         thread.write_message(message)
+        # It may be long, and is read again below.
+        message = None
     if step is not None:
         thread.write_step(step)
     steps = thread.load_steps(run["id"])
@@ -127,12 +129,15 @@ def end_early(
     """
     thread.settle_messages(run["id"])
     drop_untold_step(thread, run["id"])
-    message, step = None, open_step(thread, run["id"])
-    if step is not None:
-        message = _cut_short(thread, run, step, MESSAGE_REASONS[status])
-        step_error = last_error and {**last_error, "code": _step_code(last_error["code"])}
-        step = step_object.finish(step, status, usage=None, last_error=step_error)
-    return end(store, thread, run, status, message=message, step=step, last_error=last_error)
+    step = open_step(thread, run["id"])
+    if step is None:
+        return end(store, thread, run, status, last_error=last_error)
+    step_error = last_error and {**last_error, "code": _step_code(last_error["code"])}
+    finished = step_object.finish(step, status, usage=None, last_error=step_error)
+    # Held by nobody but `end`, which lets go of it.
+    return end(
+        store, thread, run, status, message=_cut_short(thread, run, step, MESSAGE_REASONS[status]), step=finished, last_error=last_error
+    )
 
 
 def open_step(thread: LockedThread, run_id: str) -> dict[str, Any] | None:
