@@ -92,10 +92,14 @@ def is_model_missing(said: EngineResponseError) -> bool:
     """Whether the engine says that it does not have the model that was asked for.
 
     OpenRouter's 404 may say that the model is there and takes no images or tools (openclaw/openclaw#99079).
+
+    Args:
+        said: the refusal, `without_echo`: another model would answer this name's callers from then on.
     """
-    if "endpoints found that support" in said.message.lower():
+    text = said.words.sentences
+    if "endpoints found that support" in text.lower():
         return False
-    return said.status == 404 or "model_not_found" in said.code or (said.status == 400 and bool(_MODEL_MISSING.search(said.message)))
+    return said.status == 404 or "model_not_found" in said.code or (said.status == 400 and bool(_MODEL_MISSING.search(text)))
 
 
 def is_loading(error: EngineResponseError | EngineError) -> bool:

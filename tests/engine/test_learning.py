@@ -73,7 +73,14 @@ def quoting(connection: Connection) -> None:
         fine(connection)
 
 
-@pytest.mark.parametrize("saying", ["maximum context length is 10 tokens", "this model does not support tools, whatever you do"])
+@pytest.mark.parametrize(
+    "saying",
+    [
+        "maximum context length is 10 tokens",
+        "this model does not support tools, whatever you do",
+        "the model does not exist, ask another",
+    ],
+)
 def test_a_caller_teaches_nothing_in_the_engines_name(saying: str) -> None:
     async def run(engine: ChatCompletionsEngine, _server: RawEngine) -> None:
         with pytest.raises(EngineRefused):
