@@ -83,6 +83,8 @@ class _Measure:
         self._repetitions = self._schemas = self._path_characters = 0
         #: How many alternatives what a reference names begins with, by itself or in an allOf; None while that is being found out.
         self._alternatives: dict[tuple[str, bool], int | None] = {}
+        #: The same for each object that lies in another: those around it ask for it again, at each of a hundred levels.
+        self._begun: dict[tuple[int, bool], int] = {}
 
     def check(self, schema: object) -> None:
         """Raise _TooMuch when there is too much of anything in `schema`."""
@@ -147,6 +149,12 @@ class _Measure:
             return 1
         if isinstance(schema.get("$ref"), str):
             return self._begins_at(schema["$ref"], in_all)
+        key = id(schema), in_all
+        if key not in self._begun:
+            self._begun[key] = self._begins_itself(schema, in_all)
+        return self._begun[key]
+
+    def _begins_itself(self, schema: dict[str, Any], in_all: bool) -> int:
         total = 0
         for key in ("anyOf", "oneOf", "allOf"):
             parts = schema.get(key)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_CHARACTERS = 1000
 #: Written out.
 MAX_PLACES = 5000
 #: Alternatives, and repetitions that may end at several places. A hundred take a quarter of a second for each token.
 MAX_CHOICES = 100
+#: Patterns. Schemas that refer to each other bring the same ones up again and again.
+_REMEMBERED = 1024
 
 _COUNTS = re.compile(r"\{(\d{0,9})(,?)(\d{0,9})\}")
 _UNBOUNDED = {"*": 0, "+": 1, "?": 0}
@@ -66,6 +69,11 @@ def measure(pattern: str) -> int | str:
     """How many places a pattern can be at once, or what is too much about it. Whether it is one at all is not looked at."""
     if len(pattern) > MAX_CHARACTERS:
         return f"has {len(pattern)} characters, of at most {MAX_CHARACTERS}"
+    return _measured(pattern)
+
+
+@lru_cache(_REMEMBERED)
+def _measured(pattern: str) -> int | str:
     groups, position = [_Group()], 0
     while position < len(pattern):
         character = pattern[position]

@@ -27,6 +27,12 @@ def nested(levels: int, inner: Any = TEXT, **outer: Any) -> Any:
     return inner
 
 
+def one_of_one(levels: int, inner: Any) -> Any:
+    for _ in range(levels):
+        inner = {"anyOf": [inner]}
+    return inner
+
+
 def named(levels: int, inner: Any) -> Any:
     for _ in range(levels):
         inner = {"properties": {"x" * 250: inner}}
@@ -70,6 +76,8 @@ TOO_MUCH = {
         {"anyOf": [{"pattern": f"^({'|'.join('abcdefghijklmnopqrstuvwxyz')})$"}] * 50},
         "more than 1000 alternatives",
     ),
+    "choices without an end at many levels": (one_of_one(48, {"anyOf": [{"enum": []} for _ in range(18_000)]}), None),
+    "patterns at many levels": (one_of_one(48, {"anyOf": [{"pattern": f"^{'a' * 900}{number}$"} for number in range(110)]}), None),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -35,7 +36,8 @@ class AffordableForms:
         size = sum(_characters(message.get("content")) for message in request.messages)
         if prompt_bound.is_too_long(size, self._window):
             raise PromptTooLong(f"The prompt does not fit the model's context of {self._window} tokens.", self._window, None)
-        _check(request)
+        # Not on the event loop: a request may hold megabytes of schemas.
+        await asyncio.to_thread(_check, request)
         async with aclosing(self._engine.stream(request)) as deltas:
             async for delta in deltas:
                 yield delta
