@@ -4,6 +4,8 @@ from __future__ import annotations
 
 _TAGS = ("think", "thinking", "thought", "reasoning")
 _OPENING = tuple(f"<{tag}>" for tag in _TAGS)
+#: Blank characters before a tag. Models that write more of them than this have lost their way.
+_MAX_BLANKS = 1_000
 
 
 class ThinkTagSplitter:
@@ -48,7 +50,7 @@ class ThinkTagSplitter:
     def _open(self) -> bool:
         """Whether it is decided how the answer begins."""
         begins = self._held.lstrip()
-        if any(tag.startswith(begins) and tag != begins for tag in _OPENING):
+        if any(tag.startswith(begins) and tag != begins for tag in _OPENING) and len(self._held) - len(begins) <= _MAX_BLANKS:
             return False
         opening = next((tag for tag in _OPENING if begins.startswith(tag)), None)
         if opening is None:

@@ -38,3 +38,10 @@ def test_thoughts_are_not_the_answer(answer, size, thoughts, text):
 def test_an_ordinary_answer_is_not_held_back():
     splitter = ThinkTagSplitter()
     assert [splitter.split(piece) for piece in ("Hello", " <think", ">")] == [("", "Hello"), ("", " <think"), ("", ">")]
+
+
+def test_blanks_are_not_held_back_for_ever():
+    splitter = ThinkTagSplitter()
+    told = [splitter.split("\n")[1] for _ in range(2_000)]
+    assert told[-1] == "\n"
+    assert "".join(told) + splitter.rest() == "\n" * 2_000
