@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _MAX_QUOTE = 500
@@ -11,6 +12,8 @@ _MAX_QUOTE = 500
 _MAX_LOOKED_AT = 4 * _MAX_QUOTE
 #: Errors within errors; none is known with more than four.
 _MAX_LEVELS = 20
+#: Of an error that stands as a text within another. It is parsed without the bounds that an answer has.
+_MAX_INNER = 64 * 1024
 
 # Each alternative begins where only one scan of the same characters can begin: an engine may quote a caller who means harm.
 _ADDRESS = re.compile(
@@ -34,11 +37,10 @@ def told(body: object, levels: int = _MAX_LEVELS) -> str:
     if not levels:
         return ""
     if isinstance(body, str):
-        try:
-            inner = json.loads(body)
-        except (ValueError, RecursionError):
-            return "" if "<html" in body.lower() else body
-        return "" if isinstance(inner, str) else told(inner, levels - 1)
+        inner = parsed(body)
+        if inner is None:
+            return "" if "<html" in body[:_MAX_LOOKED_AT].lower() else body
+        return told(inner, levels - 1)
     if isinstance(body, list):
         return "; ".join(filter(None, (told(one, levels - 1) for one in body)))
     if isinstance(body, dict):
@@ -47,6 +49,17 @@ def told(body: object, levels: int = _MAX_LEVELS) -> str:
         told_to_it = told(metadata.get("raw"), levels - 1) if isinstance(metadata, dict) else ""
         return told_to_it or next((told(body[name], levels - 1) for name in ("message", "error", "detail", "msg") if body.get(name)), "")
     return ""
+
+
+def parsed(text: str) -> dict[str, Any] | list[Any] | None:
+    """The error that a text is the JSON of; None when it is none, or longer than errors are."""
+    if len(text) > _MAX_INNER or text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) else None
 
 
 def sound(text: str) -> str:

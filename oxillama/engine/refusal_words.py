@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from oxillama import engine_words
 from oxillama.engine.echo import Echo
 
 #: So many characters are looked at: a refusal tells what it is about at its beginning, and may quote a whole prompt.
@@ -83,7 +83,7 @@ def _pieces(body: object, levels: int) -> Iterator[dict[str, Any] | str]:
     if not levels:
         return
     if isinstance(body, str):
-        inner = _parsed(body)
+        inner = engine_words.parsed(body)
         if inner is not None:
             yield from _pieces(inner, levels - 1)
         elif body and "<html" not in body[:_MAX_TEXT].lower():
@@ -95,16 +95,6 @@ def _pieces(body: object, levels: int) -> Iterator[dict[str, Any] | str]:
         yield body
         for name in _SENTENCES:
             yield from _pieces(body.get(name), levels - 1)
-
-
-def _parsed(text: str) -> dict[str, Any] | list[Any] | None:
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict | list) else None
 
 
 def _names(piece: dict[str, Any]) -> list[str]:

@@ -113,3 +113,9 @@ def test_who_asks_about_a_refusal_does_not_silence_it() -> None:
     assert error.without_echo(asked).limits == TokenLimits(10)
     # But it is remembered from somebody else: whoever wrote it may have made the engine say it.
     assert error.certain_limits(asked) == TokenLimits()
+
+
+def test_an_error_within_a_text_is_parsed_only_where_it_is_short() -> None:
+    # As lists it would take thirty times the memory of its text, and seconds of the event loop.
+    assert RefusalWords.of({"message": "[" + "[]," * 100_000 + "[]]"}).sentences.startswith("[[],[]")
+    assert RefusalWords.of({"message": '[{"message": "roles must alternate"}]'}).sentences == "roles must alternate"
