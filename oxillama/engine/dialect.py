@@ -71,7 +71,7 @@ class ModelDialect:
 
 
 class Dialect:
-    """The dialects of one engine's models; the most recently used ones are kept."""
+    """The dialects of one engine's models; those that were learnt last are kept."""
 
     def __init__(self) -> None:
         self._models: Recent[str, ModelDialect] = Recent(_MAX_MODELS)

@@ -33,7 +33,9 @@ class Shares:
 
     @contextlib.contextmanager
     def holding(self, wanted: int, seconds: float) -> Iterator[bool]:
-        """Hold some parts for as long as the block runs, once they are free. Who asks first is served first, also for many parts.
+        """Hold some parts for as long as the block runs, once they are free.
+
+        One at a time collects parts, so whoever wants many is not overtaken by those that want few. Who is next is chance.
 
         Args:
             wanted: how many; no more than there are.
