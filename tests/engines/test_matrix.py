@@ -30,8 +30,6 @@ ENGINES: tuple[type[Personality], ...] = (
     hosted.Gemini,
 )
 
-PAIRS = [(engine, one) for engine in ENGINES for one in conversations.CONVERSATIONS]
-
 
 @pytest.fixture(scope="module")
 def talk(request: pytest.FixtureRequest) -> Iterator[Talk]:
@@ -43,6 +41,7 @@ def talk(request: pytest.FixtureRequest) -> Iterator[Talk]:
             yield Talk(engine, client, Http(server.port))
 
 
-@pytest.mark.parametrize(("talk", "conversation"), PAIRS, indirect=["talk"], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("conversation", conversations.CONVERSATIONS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("talk", ENGINES, indirect=True, ids=lambda one: one.__name__)
 def test_conversation(talk: Talk, conversation: Callable[[Talk], None]) -> None:
     conversation(talk)
