@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["oxillama"] = Context(
         settings, store, streams, hang_ups, room, EngineState(settings), Caretaker(store), Writability(store)
     )
-    error_handlers.register(app)
+    error_handlers.register(app, store.require_place)
     app.register_blueprint(health.bp)
     for name, base_url in (("openai", OPENAI), ("azure", AZURE)):
         api = Blueprint(name, __name__, url_prefix=base_url)

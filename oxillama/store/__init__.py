@@ -128,6 +128,10 @@ class Store:
             os.close(fd)
             self._disk.unlink(path)
 
+    def require_place(self) -> None:
+        """Raise StoreUnavailable when the data directory is not where it was: then nothing that is not found is missing."""
+        self._disk.require_place()
+
     def sweep(self) -> None:
         """Remove what was deleted, and what crashes left in places where nothing stays."""
         for name in self._disk.names(self._layout.trash):

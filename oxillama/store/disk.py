@@ -100,12 +100,18 @@ class Disk:
             return os.fstat(fd).st_size
 
     def names(self, path: str) -> list[str]:
-        """The names in a directory, in no order; none when it does not exist."""
+        """The names in a directory, in no order; none when it does not exist. Raises what `require_place` raises."""
         try:
             with naming(path):
                 return os.listdir(path)
         except FileNotFoundError:
+            self.require_place()
             return []
+
+    def require_place(self) -> None:
+        """Raise StoreUnavailable when the data directory is not where it was: moved away, or what it was on is not mounted any more."""
+        if not self.exists(self.temporary):
+            raise StoreUnavailable(os.path.dirname(self.temporary), "the data directory is not there")
 
     def create(self, path: str, content: bytes) -> None:
         """Write a new file where nobody looks yet. Its name is not synced."""

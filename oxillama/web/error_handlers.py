@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -39,9 +40,25 @@ def envelope(message: str, kind: str, param: str | None = None, code: str | None
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def register(app: Flask) -> None:
-    """Answer every error of `app` in the API's envelope."""
+def register(app: Flask, require_place: Callable[[], None]) -> None:
+    """Answer every error of `app` in the API's envelope.
+
+    Args:
+        app: the application.
+        require_place: raises StoreUnavailable when the data directory is not where it was.
+    """
+
+    def not_found(error: errors.NotFound | FileNotFoundError) -> Response:
+        # Of a directory that was moved away everything is missing: a client that is told 404 would believe it.
+        try:
+            require_place()
+        except errors.StoreError as away:
+            return answer_to(away)
+        return answer_to(error) if isinstance(error, errors.OxillamaError) else _unforeseen(error)
+
     app.register_error_handler(errors.OxillamaError, answer_to)
+    app.register_error_handler(errors.NotFound, not_found)
+    app.register_error_handler(FileNotFoundError, not_found)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
 

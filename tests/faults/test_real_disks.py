@@ -240,3 +240,30 @@ def test_health_and_answers_say_what_is_wrong(error: int, tmp_path: Path, monkey
     failing.heal()
     assert client.post("/v1/threads", json={}).status_code == 200
     wait_until(lambda: not any("written" in problem for problem in client.get("/health").json["problems"]), 5, "it recovers")
+
+
+@pytest.mark.parametrize("instead", ["nothing", "an empty folder"])
+def test_a_data_directory_that_is_moved_away(instead: str, tmp_path: Path, engine_of_this_test: ScriptedEngine):
+    """Nothing counts as missing, and nothing is begun where it was; what comes back works."""
+    data = tmp_path / "data"
+    with Server(data_dir=data, engine_url=engine_of_this_test.url, workers=1) as server:
+        talk = Talk(server.wait_ready())
+        data.rename(tmp_path / "elsewhere")
+        if instead == "an empty folder":
+            data.mkdir()
+        for url in ("/v1/assistants", f"/v1/assistants/{talk.assistant_id}", talk.url, f"{talk.url}/messages"):
+            answer = talk.http.get(url)
+            envelope_of((answer.status, answer.json), 503)
+        for url, body in (("/v1/assistants", {"model": "local"}), ("/v1/threads", {})):
+            answer = talk.http.post(url, body)
+            envelope_of((answer.status, answer.json), 503)
+        envelope_of(talk.say(), 503)
+        envelope_of(talk.run(), 503)
+        talk.wait_for_problem("missing")
+        assert_told(server, "the data directory is not there")
+        assert not any(data.iterdir()) if instead == "an empty folder" else not data.exists()
+        assert "Traceback" not in server.log()
+        if instead == "an empty folder":
+            data.rmdir()
+        (tmp_path / "elsewhere").rename(data)
+        talk.everything_works()
