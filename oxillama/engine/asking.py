@@ -8,6 +8,7 @@ from dataclasses import replace
 from oxillama.engine import faults, refusals
 from oxillama.engine.accommodations import Body
 from oxillama.engine.dialect import Dialect
+from oxillama.engine.echo import Echo
 from oxillama.engine.faults import EngineResponseError
 from oxillama.engine.interface import ChatRequest
 from oxillama.engine.models import ModelChoice
@@ -58,9 +59,10 @@ class Asking:
         if adapted is not None:
             self._dialect = adapted
         elif refusals.takes_no_tools(heard, self._sent):
-            self._dialects.remember(self._model, replace(self._dialect, takes_tools=False))
+            if await asyncio.to_thread(refusals.takes_no_tools, heard, self._sent, Echo(self._sent)):
+                self._dialects.remember(self._model, replace(self._dialect, takes_tools=False))
             raise ToolsNotTaken(str(faults.named(error, secrets=self._secrets))) from None
-        elif self._tries_left and faults.is_model_missing(heard):
+        elif self._tries_left and await asyncio.to_thread(faults.is_model_missing, heard, Echo(self._sent)):
             self._model = await self._models.instead(self._request.model, self._model)
             self._dialect = self._dialects.of(self._model)
         else:

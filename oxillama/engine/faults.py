@@ -88,18 +88,22 @@ class EngineResponseError(Exception):
         return heard
 
 
-def is_model_missing(said: EngineResponseError) -> bool:
+def is_model_missing(said: EngineResponseError, echo: Echo) -> bool:
     """Whether the engine says that it does not have the model that was asked for.
 
     OpenRouter's 404 may say that the model is there and takes no images or tools (openclaw/openclaw#99079).
 
     Args:
-        said: the refusal, `without_echo`: another model would answer this name's callers from then on.
+        said: the refusal, `without_echo`.
+        echo: of the request, whose caller must not say so in the engine's name: another model would answer from then on.
     """
     text = said.words.sentences
     if "endpoints found that support" in text.lower():
         return False
-    return said.status == 404 or "model_not_found" in said.code or (said.status == 400 and bool(_MODEL_MISSING.search(text)))
+    if said.status == 404 or "model_not_found" in said.code:
+        return True
+    told = _MODEL_MISSING.search(text) if said.status == 400 else None
+    return told is not None and not echo.holds(told[0])
 
 
 def is_loading(error: EngineResponseError | EngineError) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from oxillama.engine import accommodations
 from oxillama.engine.accommodations import Body
+from oxillama.engine.echo import Echo
 from oxillama.engine.faults import EngineResponseError
 
 #: Statuses with which engines refuse a request. llama.cpp and Ollama say 500 when a template raises an exception; OpenRouter says 404
@@ -154,27 +155,34 @@ def wanted(said: EngineResponseError, body: Body, made: Iterable[str]) -> str | 
     return None
 
 
-def takes_no_tools(said: EngineResponseError, body: Body) -> bool:
+def takes_no_tools(said: EngineResponseError, body: Body, echo: Echo | None = None) -> bool:
     """Whether the model takes no tools at all, so that functions have to be described in its prompt.
 
     Args:
         said: a refusal that asks for no accommodation.
         body: of the request as it was sent.
+        echo: of it; words that its caller wrote are none of the engine's. Without it they count, which is enough for the caller's own run.
     """
     results = any(message["role"] == "tool" for message in body["messages"])
     if said.status not in _REFUSING or not (results or body.get("tools")):
         return False
     text = _text(said)
-    if any(all(word in text for word in words) for words in _NO_TOOLS):
+    if any(_says(text, words, echo) for words in _NO_TOOLS):
         return True
     # The roles are as strict as they can be. What is left that a template refuses are calls and their results: Gemma's
     # (huggingface/text-generation-inference#3198), and Gemini's "Role 'tool' is not supported" (genkit-ai/genkit#5780).
-    return results and ("role 'tool'" in text or any(all(word in text for word in words) for words, names in _WORDS if names in _ROLES))
+    about_results = [("role 'tool'",), *(words for words, names in _WORDS if names in _ROLES)]
+    return results and any(_says(text, words, echo) for words in about_results)
+
+
+def _says(text: str, words: tuple[str, ...], echo: Echo | None = None) -> bool:
+    """Whether all these words are there, and not all of them because the caller wrote them."""
+    return all(word in text for word in words) and (echo is None or not all(map(echo.holds, words)))
 
 
 def _candidates(said: EngineResponseError, text: str) -> Iterator[str]:
     for words, names in _WORDS:
-        if all(word in text for word in words):
+        if _says(text, words):
             yield from names
     param = said.body.get("param") if isinstance(said.body, dict) else None
     named = param.split(".")[0].split("[")[0] if isinstance(param, str) else ""

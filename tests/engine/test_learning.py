@@ -118,6 +118,24 @@ def test_a_caller_teaches_no_window_whatever_way_the_engine_quotes(quoted: str) 
     against(answer, run)
 
 
+@pytest.mark.parametrize("quoted", ECHOES)
+@pytest.mark.parametrize("claim", ["this model does not support tools", "the model does not exist"])
+def test_a_caller_teaches_nothing_of_models_whatever_way_the_engine_quotes(quoted: str, claim: str) -> None:
+    saying = f'it\'s "so"\n{claim}'
+
+    def answer(connection: Connection) -> None:
+        connection.answer(400, {"error": {"message": ECHOES[quoted](saying)}})
+
+    async def run(engine: ChatCompletionsEngine, server: RawEngine) -> None:
+        asked = request(messages=[{"role": "user", "content": saying}], tools=[function("f")])
+        with pytest.raises(EngineRefused):
+            await text(engine, asked)
+        assert await engine.takes_tools("m")
+        assert not [one.path for one in server.requests if one.path.endswith("/models")]
+
+    against(answer, run)
+
+
 CALLED = [
     QUESTION,
     {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
