@@ -78,7 +78,12 @@ def _json_for_engine(settings: Settings, model: str | None, *, is_bounded: bool)
             raise InvalidRequest("We could not parse the JSON body of your request: it is nested too deeply.") from None
     asked = model if model is not None else values.get("model")
     served = _served(settings, asked) if isinstance(asked, str) else asked
-    if served != values.get("model"):
+    is_renamed = served != values.get("model")
+    # Speech has a word of its own for it.
+    may_stream = values.get("stream") is True or values.get("stream_format") == "sse"
+    # There is room for the values of one body; and the engine may take minutes for its answer, when nobody needs them.
+    del parsed, values
+    if is_renamed:
         try:
             # Not orjson, which would make floats of integers that do not fit 64 bits.
             content = json.dumps({**json.loads(content or b"{}"), "model": served}).encode()
@@ -86,10 +91,6 @@ def _json_for_engine(settings: Settings, model: str | None, *, is_bounded: bool)
             raise InvalidRequest(
                 "We could not parse the JSON body of your request: it is nested too deeply, or a number is too long."
             ) from None
-    # Speech has a word of its own for it.
-    may_stream = values.get("stream") is True or values.get("stream_format") == "sse"
-    # The engine may take minutes for its answer, and nobody needs them meanwhile.
-    del parsed, values
     done_with_values()
     return content or b"{}", may_stream
 
