@@ -123,12 +123,17 @@ def _bounded(schema: Any, *, alone: bool = True) -> Any:
         return {"$ref": f"#/$defs/{_PLAIN_STRING}"}
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if "string" in kinds and not _SAYS_HOW_LONG & schema.keys():
-        bounded["maxLength"] = max(LONGEST_STRING, schema.get("minLength", 0))
+        bounded["maxLength"] = _at_least(LONGEST_STRING, schema.get("minLength"))
     if "array" in kinds and "maxItems" not in schema:
-        bounded["maxItems"] = max(LONGEST_LIST, schema.get("minItems", 0))
+        bounded["maxItems"] = _at_least(LONGEST_LIST, schema.get("minItems"))
     if "properties" in schema and alone and not _COMBINED & schema.keys():
         bounded.setdefault("additionalProperties", False)
     return bounded
+
+
+def _at_least(usual: int, least: object) -> int:
+    """A bound that leaves room for what the caller wants at least; whatever that says besides a number is for the engine to judge."""
+    return max(usual, least) if isinstance(least, int) else usual
 
 
 def _inside(schema: dict[str, Any], change: Any) -> dict[str, Any]:
