@@ -17,11 +17,9 @@ from types import TracebackType
 
 from oxillama.errors import StoreError, StoreFull, StoreUnavailable
 
-DIRECTORY_MODE = 0o700
-FILE_MODE = 0o600
+DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
 
-_USUAL_BYTES = 32 * 1024
-_MORE_BYTES = 256 * 1024
+_USUAL_BYTES, _MORE_BYTES = 32 * 1024, 256 * 1024
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -113,26 +111,27 @@ class Disk:
         if not self.exists(self.temporary):
             raise StoreUnavailable(os.path.dirname(self.temporary), "the data directory is not there")
 
-    def create(self, path: str, content: bytes) -> None:
-        """Write a new file where nobody looks yet. Its name is not synced."""
+    def create(self, path: str, content: bytes, *, synced: bool = True) -> None:
+        """Write a new file where nobody looks yet, and wait for the device if `synced`. Its name is not synced."""
         with naming(path):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
             self.write(fd, content)
-            self.sync(fd)
+            if synced:
+                self.sync(fd)
         finally:
             os.close(fd)
 
-    def replace(self, path: str, content: bytes) -> bytes:
-        """Put a file in place, so that every reader sees the old one or the new one, whole. Gives the content back.
+    def replace(self, path: str, content: bytes, *, synced: bool = True) -> bytes:
+        """Put a file in place, so that every reader sees the old one or the new one, whole. Gives the content back. Unsynced: for hints.
 
         Raises:
             StoreFull, StoreUnavailable: the old one is still there; or the new one, if all that failed was the sync of its name.
         """
         temporary = self.temporary_path()
-        with self.syncing_names(os.path.dirname(path)), naming(path):
+        with self.syncing_names(os.path.dirname(path)) if synced else contextlib.nullcontext(), naming(path):
             try:
-                self.create(temporary, content)
+                self.create(temporary, content, synced=synced)
                 os.rename(temporary, path)
             except BaseException as error:
                 with contextlib.suppress(OSError):

@@ -100,7 +100,8 @@ class EventLog:
         """
         content = orjson.dumps({"end": end, "message": message})
         with contextlib.suppress(StoreError, FileNotFoundError):
-            self._disk.replace(self._so_far_path, content)
+            # From the runner's event loop, which must not wait for a device.
+            self._disk.replace(self._so_far_path, content, synced=False)
         return end + max(KEPT_EVERY_BYTES, _KEPT_SHARE * len(content))
 
     def _kept(self, message_id: str) -> tuple[dict[str, Any] | None, int]:

@@ -12,6 +12,7 @@ from oxillama.lifecycle.claim import Claim
 from oxillama.objects.page import PageQuery
 from oxillama.store import Store
 from oxillama.store.check import check
+from oxillama.store.disk import Disk
 from oxillama.store.event_log import KEPT_EVERY_BYTES, EventLog
 from oxillama.store.event_reader import EventReader
 from tests.builders import USAGE, a_run, a_thread, claimed
@@ -89,3 +90,14 @@ def test_the_message_ends_as_ever(claim: Claim, tmp_path: Path):
     (newest, *_) = claim.thread.page_messages(PageQuery(limit=1)).items
     assert expected().encode() in newest[1]
     assert [str(problem) for problem in check(tmp_path / "data")] == []
+
+
+def test_keeping_a_text_waits_for_no_device(claim: Claim, monkeypatch: pytest.MonkeyPatch):
+    synced: list[int] = []
+    monkeypatch.setattr(Disk, "sync", lambda self, fd: synced.append(fd))
+    monkeypatch.setattr(Disk, "sync_directory", lambda self, path, opened=None: synced.append(-1))
+    os.unlink(kept(claim))
+    while not kept(claim).exists():
+        claim.add_text("x" * 10_000)
+    assert not synced
+    claim.close()
