@@ -149,6 +149,16 @@ def test_what_has_no_bound_gets_one() -> None:
         assert not allows(body, call("f", **{**fits, name: value}))
 
 
+@pytest.mark.parametrize("least", [None, "x", [1]])
+def test_a_bound_that_is_no_number_is_for_the_engine_to_judge(least: object) -> None:
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "minLength": least}, "b": {"type": "array", "minItems": least}}}
+    body = sent(tools=[{"type": "function", "function": {"name": "f", "parameters": parameters}}], tool_choice="required")
+    definitions = body["response_format"]["json_schema"]["schema"]["$defs"]
+    [bounded] = [one["properties"] for one in definitions.values() if "properties" in one]
+    assert bounded["a"] == {"type": "string", "minLength": least, "maxLength": 1000}
+    assert bounded["b"] == {"type": "array", "minItems": least, "maxItems": 32}
+
+
 def test_references_inside_parameters_still_lead_to_what_they_meant() -> None:
     parameters = {
         "$schema": "http://json-schema.org/draft-07/schema#",
