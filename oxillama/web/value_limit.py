@@ -10,8 +10,9 @@ import re
 
 from oxillama.errors import InvalidRequest
 
-#: Far above what a request of the API can use: 128 functions of 1,000 values each fit.
-MAX_VALUES = 200_000
+#: Far above what a request of the API can use: 128 functions of 1,000 values each fit. So do the 300,000 tokens that one request for
+#: embeddings may have, each of which some clients send as a number.
+MAX_VALUES = 320_000
 
 #: A string, also one that never ends, or what comes before a value. Possessive, so that nothing is ever read twice.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{,]', re.DOTALL)

@@ -68,7 +68,7 @@ def test_of_all_wrong_things_that_may_come_the_first_is_told(bare, objects, unch
 def test_more_values_than_a_request_can_use_are_not_made(bare, objects, unchanged, path, head, one, tail):
     answer = bare.post(filled(path, objects), repeated(head, one, tail))
     assert answer.status == 400
-    assert answer.json["error"]["message"] == "Your request holds too many JSON values: there may be 200,000 at the most."
+    assert answer.json["error"]["message"] == "Your request holds too many JSON values: there may be 320,000 at the most."
     assert answer.json["error"]["code"] == "too_many_values"
 
 
