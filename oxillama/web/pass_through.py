@@ -54,6 +54,8 @@ _JSON, _EVENT_STREAM = "application/json", "text/event-stream"
 _MEDIA = {"/audio/": ("audio/", "text/plain", "text/vtt", "application/x-subrip", "application/octet-stream")}
 #: Up to here an answer is read before it is sent, so that one that breaks off can be told as an error. What is longer leaves in pieces.
 _MAX_HELD_BYTES = 1024 * 1024
+#: Characters of what goes on of the engine's headers, and of the names in its refusals.
+_MAX_HEADER = _MAX_NAME = 200
 #: Seconds to pause before a failed engine is asked again, where it does not say so itself.
 _RETRY_AFTER = "2"
 _RESTARTING = "The server is being restarted. Please try again."
@@ -94,7 +96,7 @@ def _passed_on(path: str, model: str | None = None) -> Response:
                     return _refusal(answer, content if rest is None else b"", parts.settings)
                 if not (200 <= answer.status < 300 and _is_expected(kind, path)):
                     raise EngineAnswerUnusable(f"The model engine answered with something that is not {_expected(path)}.")
-                content_type = _JSON if kind == _JSON else answer.headers["Content-Type"]
+                content_type = answer.headers["Content-Type"] if kind != _JSON and _is_plain(answer.headers["Content-Type"]) else kind
                 if rest is None:
                     return whole(content, content_type, answer.status)
                 pieces, respond = _rest(content, rest), lambda passing: in_pieces(passing, content_type, answer.status)
@@ -162,9 +164,14 @@ def _refusal(answer: urllib3.HTTPResponse, content: bytes, settings: Settings) -
     if status in (401, 403, 501):
         response.headers["x-should-retry"] = "false"
     for name in ("Retry-After", "retry-after-ms"):
-        if name in answer.headers:
+        if _is_plain(answer.headers.get(name, "")):
             response.headers[name] = answer.headers[name]
     return response
+
+
+def _is_plain(header: str) -> bool:
+    """Whether a header of the engine may be a header of ours: gunicorn would refuse others, and blame the caller."""
+    return 0 < len(header) <= _MAX_HEADER and header.isascii() and header.isprintable()
 
 
 def _told(content: bytes, settings: Settings, status: int) -> tuple[str, str, str | None, str | None]:
@@ -174,12 +181,16 @@ def _told(content: bytes, settings: Settings, status: int) -> tuple[str, str, st
     except orjson.JSONDecodeError:
         body = None
     error = body.get("error") if isinstance(body, dict) else None
-    fields = {name: value for name, value in error.items() if isinstance(value, str)} if isinstance(error, dict) else {}
-    message = (
-        engine_words.quotable(engine_words.told(body), EngineEndpoint.of(settings).secrets)
-        or f"The model engine refused the request with status {status}."
-    )
-    return message, fields.get("type", "invalid_request_error"), fields.get("param"), fields.get("code")
+    secrets = EngineEndpoint.of(settings).secrets
+    given = error if isinstance(error, dict) else {}
+    names = {name: value for name, value in given.items() if isinstance(value, str) and _is_name(value, secrets)}
+    message = engine_words.quotable(engine_words.told(body), secrets) or f"The model engine refused the request with status {status}."
+    return message, names.get("type", "invalid_request_error"), names.get("param"), names.get("code")
+
+
+def _is_name(value: str, secrets: tuple[str, ...]) -> bool:
+    """Whether a type, parameter or code of the engine may be told: proxies put whole messages there."""
+    return len(value) <= _MAX_NAME and "://" not in value and not any(secret in value for secret in secrets)
 
 
 def _error(status: int, message: str, kind: str, param: str | None = None, code: str | None = None) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from oxillama.errors import EngineTimedOut
 from oxillama.factory import create_app
 from oxillama.web import engine_state
 from oxillama.web.engine_http import Exchange
-from tests.engine.raw_engine import raw_engine
+from tests.engine.raw_engine import Connection, raw_engine
 from tests.process_control import Server, free_port, wait_until
 from tests.raw_http import Http
 from tests.scripted_engine import Raw, Reply, ScriptedEngine, http_error, loading, redirect
@@ -253,3 +254,24 @@ def test_an_engine_of_ones_own_is_not_waited_for(tmp_path: Path):
     assert client.get("/v1/models").status_code == 503
     assert client.post("/v1/chat/completions", json=CHAT).status_code == 503
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("name", ["type", "param", "code"])
+def test_names_in_a_refusal_are_short_and_name_no_address(server: Server, engine: ScriptedEngine, name: str):
+    for value in ("a" * 900_000, f"{engine.url}/secret", f"no route to 127.0.0.1:{engine.port}"):
+        engine.script(Raw(400, json.dumps({"error": {"message": "no", name: value}}).encode()))
+        told = Http(server.port).post("/v1/chat/completions", CHAT).json["error"][name]
+        assert told == ("invalid_request_error" if name == "type" else None)
+    engine.script(Raw(400, json.dumps({"error": {"message": "no", name: "messages[0].content"}}).encode()))
+    assert Http(server.port).post("/v1/chat/completions", CHAT).json["error"][name] == "messages[0].content"
+
+
+@pytest.mark.parametrize("pause", ["1\x1b[31m", "1\xe9", "9" * 5000])
+def test_headers_that_are_none_are_not_the_callers_fault(pause: str):
+    def answer(connection: Connection) -> None:
+        connection.send(f"HTTP/1.1 429 X\r\nRetry-After: {pause}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode("latin-1"))
+
+    with raw_engine(answer) as odd, Server(engine_url=odd.url, workers=1) as other:
+        refused = Http(other.wait_ready().port).post("/v1/chat/completions", CHAT)
+        assert refused.status == 429
+        assert pause not in refused.headers.values()
