@@ -35,14 +35,15 @@ def llama_cpp(tools: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def litellm(scratch: Path) -> Iterator[Server]:
+def litellm(scratch: Path, tools: str) -> Iterator[Server]:
     """The program with LiteLLM's proxy as its engine, which passes on to the embedded engine of another.
 
     Args:
         scratch: a folder for the proxy's configuration and its log.
+        tools: the setting OXILLAMA_ENGINE_TOOLS.
     """
     with llama_cpp("prompted") as behind, _proxy(scratch, behind.environ["OXILLAMA_EMBEDDED_PORT"]) as url:
-        environ = {**_SMALL, "OXILLAMA_ENGINE_API_KEY": PROXY_KEY}
+        environ = {**_SMALL, "OXILLAMA_ENGINE_TOOLS": tools, "OXILLAMA_ENGINE_API_KEY": PROXY_KEY}
         with Server(workers=1, engine_url=url, environ=environ) as server:
             yield server.wait_ready()
 
