@@ -30,14 +30,14 @@ class AffordableForms:
         """See `interface.Engine.stream`.
 
         Raises:
-            PromptTooLong: the prompt cannot fit.
             EngineRefused: a schema in the request has too much of something, and of what.
+            PromptTooLong: the prompt cannot fit.
         """
+        # Before the prompt, which may hold the schemas in words. Not on the event loop: they may be megabytes.
+        await asyncio.to_thread(_check, request)
         size = sum(_characters(message.get("content")) for message in request.messages)
         if prompt_bound.is_too_long(size, self._window):
             raise PromptTooLong(f"The prompt does not fit the model's context of {self._window} tokens.", self._window, None)
-        # Not on the event loop: a request may hold megabytes of schemas.
-        await asyncio.to_thread(_check, request)
         async with aclosing(self._engine.stream(request)) as deltas:
             async for delta in deltas:
                 yield delta
