@@ -82,7 +82,8 @@ def quotable(text: str, secrets: tuple[str, ...]) -> str:
     """
     # Cut first. A word that the cut may have cut in two could be half a key.
     head = text[:_MAX_LOOKED_AT]
-    words = sound(head).split()
+    # Control characters are for terminals, and whoever reads this may show it in one.
+    words = "".join(one if one.isprintable() else " " for one in sound(head)).split()
     text = " ".join(words[:-1] if len(head) < len(text) else words)
     for secret in secrets:
         text = re.sub(re.escape(secret) + r"(?::\d{1,5})?", "…", text)
