@@ -67,4 +67,7 @@ def post_fork(_arbiter, worker):
 
 def post_worker_init(worker):
     """In a worker that has its application: watch the runners. No thread of it is to be there before the fork."""
-    worker.wsgi.extensions["oxillama"].caretaker.start()
+    # Other applications are measured under the same settings.
+    context = getattr(worker.wsgi, "extensions", {}).get("oxillama")
+    if context is not None:
+        context.caretaker.start()

@@ -44,8 +44,15 @@ def test_web_alone_says_that_it_has_no_runner_until_one_comes(engine: ScriptedEn
         wait_until(lambda: health(web.port) == (503, [NO_RUNNER]), 20, "the death of the runner is noticed")
 
 
+def are_up(server: Server) -> bool:
+    """Whether each worker is past its start, behind which it has threads."""
+    web = [child for child in psutil.Process(server.pid).children(recursive=True) if "wsgi:application" in child.cmdline()]
+    return len(web) == 3 and all(worker.num_threads() > 1 for worker in web if worker.parent() in web)
+
+
 @pytest.mark.parametrize("harm", ["removed", "replaced by a file", "the whole directory moved away"])
 def test_a_data_directory_that_cannot_be_written(server: Server, harm: str):
+    wait_until(lambda: are_up(server), 20, "every worker has opened the directory: one that comes later would make what is missing anew")
     data = server.data_dir
     victim = data if harm.startswith("the whole") else data / "tmp"
     aside = data.parent / "aside"
