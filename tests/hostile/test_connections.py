@@ -153,7 +153,8 @@ def test_idle_streams_beyond_the_places_are_refused_and_keep_nobody_waiting(engi
 
 def test_memory_is_bounded_however_many_send_the_worst_of_bodies(engine: ScriptedEngine):
     """One thread and no room for streams beside it would hide what is tested; so there are many threads, and room for two bodies."""
-    body = b'{"assistant_id":"x","additional_messages":[' + b"[1]," * 2_090_000 + b"1]}"
+    # As many values as are made at all, and text up to the limit.
+    body = b'{"assistant_id":"x","additional_messages":[' + b"[1]," * 159_000 + b'"' + b"x" * 7_700_000 + b'"]}'
     environ = {"OXILLAMA_THREADS": "4", "OXILLAMA_MAX_STREAMS": "60"}
     with Web(engine_url=engine.url, environ=environ) as web:
         wait_until(lambda: answers_at_all(web), 30, "it answers")
@@ -170,8 +171,8 @@ def test_memory_is_bounded_however_many_send_the_worst_of_bodies(engine: Scripte
             for _ in range(10):
                 connection = stack.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20))
                 connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
-            # Who comes last finds no room for what others never finish.
-            assert Http(web.port).post("/v1/threads", body).error[0] == 429
+            # Who comes when all of that is there finds no room for what others never finish.
+            wait_until(lambda: Http(web.port).post("/v1/threads", body).error[0] == 429, 25, "there is no room")
         for answer in answers:
             if answer.exception() is None:
                 check_error(answer.result().json)
