@@ -248,9 +248,9 @@ def test_an_answer_gets_what_the_window_leaves():
     def small(connection: Connection) -> None:
         if connection.request.method == "GET":
             connection.answer(404, {})
-        elif connection.request.body["max_tokens"] > 8102:
-            message = "'max_tokens' is too large. This model's maximum context length is 8192 tokens and your request has 90 input tokens."
-            connection.answer(400, {"message": message})
+        elif connection.request.body["max_tokens"] > 8192 - (prompt := 30 * len(connection.request.body["messages"])):
+            message = "'max_tokens' is too large. This model's maximum context length is 8192 tokens and your request has {} input tokens."
+            connection.answer(400, {"message": message.format(prompt)})
         else:
             connection.begin_stream()
             connection.delta(content="fine", finish_reason="stop")
@@ -260,9 +260,9 @@ def test_an_answer_gets_what_the_window_leaves():
         assert await text(engine, asked(max_tokens=20_000)) == "fine"
         assert [body["max_tokens"] for body in server.bodies] == [20_000, 8102]
         assert await engine.context_tokens("m") == 8192
-        # Another prompt may leave more.
-        assert await text(engine, asked(max_tokens=8100)) == "fine"
-        assert server.bodies[-1]["max_tokens"] == 8100
+        # Another prompt leaves more, and is not held to what this one left.
+        assert await text(engine, asked(messages=BODY["messages"][:1], max_tokens=20_000)) == "fine"
+        assert [body["max_tokens"] for body in server.bodies[2:]] == [20_000, 8162]
 
     against(small, run)
 
